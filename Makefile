@@ -1,0 +1,49 @@
+# Two commands for newcomers: `make demo` and `make test`. All they install goes into .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+FOLDER ?= .
+URL    ?=
+
+.PHONY: demo test test-brokers lint format types compiled clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/move_files.py demo "$(FOLDER)" $(if $(URL),--url "$(URL)")
+
+test: $(VENV)/.test
+	tools/run-tests $(BIN)/python
+
+# The same live tests against the embedded broker, RabbitMQ 4 and Artemis (see tools/brokers/README.md).
+test-brokers: $(VENV)/.test
+	UAMQP_LIVE_PEERS=embedded,rabbitmq,artemis $(BIN)/python -m pytest tests/live -q --timeout 300 -p no:cacheprovider
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+# The engine and the hot part of the codec must stay compilable by mypyc.
+compiled: $(VENV)/.test
+	tools/check-compiled $(BIN)/python
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cli]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cli]' --group test --group lint --group interop
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -1,0 +1,66 @@
+"""AMQP 1.0 for Python.
+
+Three faces on one engine:
+
+- `uamqp.aio`: the modern API for asyncio, and `uamqp.sync`: the same for blocking code;
+- the API of uamqp 1.6: `SendClientAsync`, `ReceiveClientAsync`, `Message` and so on;
+- `uamqp.broker`: an embedded broker for development and tests.
+
+Importing this package imports nothing else; names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "1.7.0"
+
+_SUBMODULES = frozenset(
+    {
+        "address",
+        "aio",
+        "async_ops",
+        "authentication",
+        "broker",
+        "constants",
+        "errors",
+        "exceptions",
+        "message",
+        "sync",
+    }
+)
+
+_EXPORTS = {
+    "AMQPClientAsync": "async_ops",
+    "AsyncMessageIter": "async_ops",
+    "BatchMessage": "message",
+    "ConnectionAsync": "async_ops",
+    "Message": "message",
+    "MessageBodyType": "constants",
+    "MessageReceiverAsync": "async_ops",
+    "MessageSenderAsync": "async_ops",
+    "ReceiveClientAsync": "async_ops",
+    "SendClientAsync": "async_ops",
+    "SessionAsync": "async_ops",
+    "Source": "address",
+    "Target": "address",
+    "TransportType": "constants",
+}
+
+__all__ = ["__version__", *sorted(_EXPORTS), *sorted(_SUBMODULES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
+    module = _EXPORTS.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,342 @@
+"""Connections: how to get one, and what hangs on it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
+
+from ..codec.definitions import Error
+from ..codec.values import Symbol
+from ..engine.connection import ConnectionEndpoint
+from ..engine.delivery import IncomingDelivery, OutgoingDelivery
+from ..engine.errors import NOT_ALLOWED
+from ..engine.limits import CHANNEL_MAX, HANDLE_MAX, INCOMING_WINDOW, MAX_FRAME_SIZE
+from ..engine.link import LinkEndpoint
+from ..engine.observer import Observer
+from ..engine.receiver import ReceiverEndpoint
+from ..engine.sasl import Mechanism, SaslClient
+from ..engine.sender import SenderEndpoint
+from ..engine.session import SessionEndpoint
+from ..engine.settings import ConnectionSettings
+from ..engine.states import ConnectionState
+from ..exceptions import AMQPError, LocalProtocolError, OperationTimeout
+from ..transport.address import parse_url
+from ..transport.driver import Driver, wake
+from ..transport.event_loop import EventLoopDriver
+from .opening import Opening
+from .options import (
+    CONNECT_TIMEOUT,
+    DEFAULT,
+    IDLE_TIMEOUT,
+    OPERATION_TIMEOUT,
+    ConnectionOptions,
+    Default,
+    ReceiverOptions,
+    SenderOptions,
+    Timeout,
+    connection_options,
+)
+from .session import Session
+from .signal import Signal
+
+if TYPE_CHECKING:
+    from .receiver import Receiver
+    from .sender import Sender
+
+
+def connect(
+    url: str,
+    *,
+    user: str | None = None,
+    password: str | None = None,
+    sasl: Sequence[Mechanism] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    ca_file: str | None = None,
+    cert_file: str | None = None,
+    key_file: str | None = None,
+    hostname: str | None = None,
+    container_id: str | None = None,
+    max_frame_size: int = MAX_FRAME_SIZE,
+    channel_max: int = CHANNEL_MAX,
+    idle_timeout: float | None = IDLE_TIMEOUT,
+    properties: Mapping[str, Any] | None = None,
+    desired_capabilities: Sequence[str] = (),
+    timeout: float = OPERATION_TIMEOUT,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    allow_plaintext_credentials: bool = False,
+) -> Opening[Connection]:
+    """Connect to a broker: ``async with connect(url) as connection`` or ``connection = await connect(url)``.
+
+    Args:
+        url: ``amqps://user:password@host:port`` (TLS, port 5671) or ``amqp://…`` (plain TCP, port 5672); without a
+            scheme, TLS. Its path is not used here; `Connection.path` has it.
+        user, password: win over those in the URL; without any, ANONYMOUS is used.
+        sasl: SASL mechanisms to offer instead, in order of preference; nothing else is ever used.
+        ssl_context: a context of your own for TLS.
+        ca_file: PEM file with the only authorities to trust, instead of those of the system.
+        cert_file, key_file: PEM files of a client certificate; without user it is also used for SASL EXTERNAL.
+        hostname: the host named in open, SASL and TLS where it is not the one connected to.
+        container_id: how this client is called; a new UUID by default.
+        max_frame_size: bytes of the largest frame to take.
+        channel_max: sessions that the connection may have, less one.
+        idle_timeout: seconds of silence that the peer must not exceed (spec 2.4.5); None never gives up.
+        properties: more connection properties for open.
+        desired_capabilities: capabilities asked of the peer in open.
+        timeout: seconds for every operation on the connection that does not say otherwise.
+        connect_timeout: seconds for connecting, TLS, SASL and open in all.
+        allow_plaintext_credentials: let user and password go over plain TCP to another machine.
+
+    Raises:
+        AddressError: the URL or a TLS file cannot be used; nothing was sent.
+        AuthenticationError: the peer does not accept the credentials.
+        ConnectionLost: the peer cannot be reached, or went away.
+        ConnectionClosed: the peer refused the connection.
+        OperationTimeout: it took too long.
+    """
+    options = connection_options(
+        parse_url(url),
+        user=user,
+        password=password,
+        sasl=sasl,
+        ssl_context=ssl_context,
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+        hostname=hostname,
+        container_id=container_id,
+        max_frame_size=max_frame_size,
+        channel_max=channel_max,
+        idle_timeout=idle_timeout,
+        properties=properties,
+        desired_capabilities=desired_capabilities,
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        allow_plaintext_credentials=allow_plaintext_credentials,
+    )
+    return Opening(lambda: open_connection(EventLoopDriver(), options))
+
+
+async def open_connection(driver: Driver, options: ConnectionOptions) -> Connection:
+    """Connect with the given driver; `connect` of both faces ends here."""
+    connection = Connection(driver, options)
+    await connection._open()
+    return connection
+
+
+class Connection(Observer):
+    """An open connection. Any number of tasks may use it; made by `connect`.
+
+    Attributes:
+        path: the path of the URL, percent-decoded, without its first slash.
+        container_id: the name of this client.
+    """
+
+    def __init__(self, driver: Driver, options: ConnectionOptions) -> None:
+        self._driver = driver
+        self._options = options
+        self._changed = Signal(driver)
+        self._default_session: Session | None = None
+        self.path = options.endpoint.path
+        self.container_id = options.container_id
+        settings = ConnectionSettings(
+            options.container_id,
+            hostname=options.hostname,
+            max_frame_size=options.max_frame_size,
+            channel_max=options.channel_max,
+            idle_timeout=options.idle_timeout,
+            properties=options.properties,
+            desired_capabilities=options.desired_capabilities,
+        )
+        sasl = SaslClient(options.mechanisms, options.hostname) if options.mechanisms else None
+        self._engine = ConnectionEndpoint(self, settings, sasl=sasl)
+
+    async def _open(self) -> None:
+        driver, engine, options = self._driver, self._engine, self._options
+        started = driver.now()
+        try:
+            await driver.connect(
+                options.endpoint, options.ssl_context, options.server_hostname, options.connect_timeout
+            )
+            engine.start()
+            driver.run_engine(engine)
+            left = max(0.0, options.connect_timeout - (driver.now() - started))
+            if not await self._changed.wait_for(self._is_decided, left):
+                raise OperationTimeout(
+                    f"{options.endpoint} did not finish the opening handshake within {options.connect_timeout:g} s"
+                )
+            if engine.error is not None:
+                raise engine.error.again()
+        except BaseException:
+            await driver.disconnect(1.0)
+            raise
+        driver.tick()
+
+    def _is_decided(self) -> bool:
+        return self._engine.error is not None or self._engine.remote_open is not None
+
+    # -- what it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._engine.error is None and self._engine.state is ConnectionState.OPENED
+
+    @property
+    def error(self) -> AMQPError | None:
+        """Why it ended, or None while it lives."""
+        return self._engine.error
+
+    @property
+    def remote_properties(self) -> Mapping[str, Any]:
+        """What the peer says of itself: product, version, platform and the like."""
+        remote = self._engine.remote_open
+        return (remote.properties if remote is not None else None) or {}
+
+    @property
+    def remote_container_id(self) -> str:
+        """The name of the peer's container."""
+        remote = self._engine.remote_open
+        return "" if remote is None else str(remote.container_id)
+
+    @property
+    def remote_offered_capabilities(self) -> tuple[str, ...]:
+        """The extensions that the peer offers."""
+        remote = self._engine.remote_open
+        return () if remote is None else tuple(str(c) for c in remote.offered_capabilities)
+
+    def __repr__(self) -> str:
+        return f"<Connection to {self._options.endpoint}, {'open' if self.is_open else 'closed'}>"
+
+    # -- what hangs on it ----------------------------------------------------------------------------------------
+
+    def session(
+        self, *, incoming_window: int = INCOMING_WINDOW, handle_max: int = HANDLE_MAX, timeout: Timeout = DEFAULT
+    ) -> Opening[Session]:
+        """Begin a session of its own. Most programs need none: `sender` and `receiver` share one.
+
+        Args:
+            incoming_window: transfers that the peer may have under way.
+            handle_max: links that the session may have, less one.
+            timeout: seconds for the peer's answer.
+        """
+        return Opening(lambda: self._begin(incoming_window, handle_max, timeout))
+
+    async def _begin(self, incoming_window: int, handle_max: int, timeout: Timeout) -> Session:
+        session = Session(self, incoming_window, handle_max)
+        await session._begun(timeout)
+        return session
+
+    async def _shared_session(self, timeout: Timeout) -> Session:
+        session = self._default_session
+        if session is None or session.error is not None:
+            session = self._default_session = Session(self, INCOMING_WINDOW, HANDLE_MAX)
+        await session._begun(timeout)
+        return session
+
+    def sender(self, address: str | None, **options: Unpack[SenderOptions]) -> Opening[Sender]:
+        """Attach a sender in the session that all senders and receivers of the connection share.
+
+        Takes the arguments of `Session.sender`.
+        """
+        return Opening(lambda: self._attach_sender(address, options))
+
+    async def _attach_sender(self, address: str | None, options: SenderOptions) -> Sender:
+        session = await self._shared_session(options.get("timeout", DEFAULT))
+        return await session.sender(address, **options)
+
+    def receiver(self, address: str | None, **options: Unpack[ReceiverOptions]) -> Opening[Receiver]:
+        """Attach a receiver in the session that all senders and receivers of the connection share.
+
+        Takes the arguments of `Session.receiver`.
+        """
+        return Opening(lambda: self._attach_receiver(address, options))
+
+    async def _attach_receiver(self, address: str | None, options: ReceiverOptions) -> Receiver:
+        session = await self._shared_session(options.get("timeout", DEFAULT))
+        return await session.receiver(address, **options)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    async def close(self, *, timeout: Timeout = DEFAULT) -> None:
+        """Close the connection, and everything on it; safe to call twice. Never raises for a peer that is gone."""
+        engine = self._engine
+        try:
+            if engine.error is None:
+                engine.close()
+                await self._changed.wait_for(lambda: engine.closed or engine.error is not None, self._seconds(timeout))
+        finally:
+            await self._driver.disconnect(1.0)
+            engine.lose(None)
+
+    async def wait_closed(self, *, timeout: Timeout = None) -> None:
+        """Wait until the connection has ended, for whatever reason; `error` says which.
+
+        Raises OperationTimeout where it lives on; without a time-out it waits for ever.
+        """
+        if not await self._changed.wait_for(lambda: self._engine.error is not None, self._seconds(timeout)):
+            raise OperationTimeout("the connection is still open")
+
+    async def __aenter__(self) -> Connection:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def _seconds(self, timeout: Timeout) -> float | None:
+        return self._options.timeout if isinstance(timeout, Default) else timeout
+
+    # -- Observer ------------------------------------------------------------------------------------------------
+
+    def on_output(self) -> None:
+        self._driver.flush_soon()
+
+    def on_open(self) -> None:
+        self._changed.notify()
+
+    def on_begin(self, session: SessionEndpoint) -> None:
+        if session.context is None:
+            session.begin()
+            session.end(Error(Symbol(NOT_ALLOWED), "this client does not take sessions"))
+            session.ended(LocalProtocolError("the peer began a session"))
+        else:
+            session.context._changed.notify()
+
+    def on_attach(self, link: LinkEndpoint) -> None:
+        if link.context is None:
+            link.refuse(Error(Symbol(NOT_ALLOWED), "this client does not take links"))
+        else:
+            link.context._changed.notify()
+
+    def on_detach(self, link: LinkEndpoint, error: AMQPError | None) -> None:
+        if link.context is not None:
+            link.context._changed.notify()
+
+    def on_end(self, session: SessionEndpoint, error: AMQPError | None) -> None:
+        if session.context is not None:
+            session.context._changed.notify()
+
+    def on_close(self, error: AMQPError | None) -> None:
+        self._changed.notify()
+
+    def on_drained(self, receiver: ReceiverEndpoint) -> None:
+        if receiver.context is not None:
+            receiver.context._changed.notify()
+
+    def on_deliveries(self, receiver: ReceiverEndpoint) -> None:
+        if receiver.context is not None:
+            receiver.context._changed.notify()
+
+    def on_credit(self, sender: SenderEndpoint) -> None:
+        if sender.context is not None:
+            sender.context._changed.notify()
+
+    def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
+        for delivery in deliveries:
+            waiter = delivery.waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(True)
+
+    def on_incoming_settled(self, deliveries: list[IncomingDelivery]) -> None:
+        for delivery in deliveries:
+            wake(delivery.waiter)

@@ -1,0 +1,60 @@
+"""When a receiver lets the peer send: the three policies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..engine.limits import MAX_CREDIT
+
+if TYPE_CHECKING:
+    from .receiver import Receiver
+
+
+class CreditPolicy:
+    """Decides on credit; a policy object serves one receiver.
+
+    Attributes:
+        refill_after: deliveries the application takes before `taken` is asked for more credit; None: never.
+    """
+
+    refill_after: int | None = None
+
+    def attached(self, receiver: Receiver) -> None:
+        """The link is attached."""
+
+    def taken(self, receiver: Receiver) -> None:
+        """The application took `refill_after` deliveries."""
+
+    def wanted(self, receiver: Receiver, count: int) -> None:
+        """The application waits for `count` deliveries, and none is there."""
+
+
+class Prefetch(CreditPolicy):
+    """Let the peer send `count` deliveries ahead; a slow application stops the peer.
+
+    Credit is given again when the application has taken half of them, so one flow serves many deliveries.
+    """
+
+    def __init__(self, count: int) -> None:
+        if not 1 <= count <= MAX_CREDIT:
+            raise ValueError(f"prefetch must be 1 to {MAX_CREDIT}, not {count}; for no prefetch use OnDemand() or Manual()")
+        self.count = count
+        self.refill_after = (count + 1) // 2
+
+    def attached(self, receiver: Receiver) -> None:
+        receiver.flow(self.count)
+
+    def taken(self, receiver: Receiver) -> None:
+        receiver.flow(max(0, self.count - receiver.queued))
+
+
+class OnDemand(CreditPolicy):
+    """Give credit for exactly what the application waits for, and nothing ahead."""
+
+    def wanted(self, receiver: Receiver, count: int) -> None:
+        if receiver.credit < count:
+            receiver.flow(count)
+
+
+class Manual(CreditPolicy):
+    """Give no credit by itself: the application calls `Receiver.flow`."""

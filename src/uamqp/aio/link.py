@@ -1,0 +1,100 @@
+"""What senders and receivers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from ..engine.link import LinkEndpoint
+from ..engine.states import LinkState
+from ..exceptions import AMQPError, OperationTimeout
+from .options import DEFAULT, Timeout
+from .signal import Signal
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .session import Session
+
+
+class Link:
+    """A sender or a receiver."""
+
+    _endpoint: LinkEndpoint
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._driver = session._driver
+        self._changed = Signal(session._driver)
+        self._ready = False
+
+    def _new_name(self, kind: str) -> str:
+        return f"{kind}-{uuid4()}"
+
+    async def _attached(self, timeout: Timeout) -> None:
+        endpoint = self._endpoint
+        seconds = self._session._connection._seconds(timeout)
+        try:
+            answered = await self._changed.wait_for(self._is_decided, seconds)
+        except BaseException:
+            endpoint.detach()
+            raise
+        if not answered:
+            endpoint.detach()
+            raise OperationTimeout(f"the peer did not answer attach of the link {endpoint.name!r} within {seconds} s")
+        if endpoint.error is not None:
+            raise endpoint.error.again()
+
+    def _is_decided(self) -> bool:
+        endpoint = self._endpoint
+        return endpoint.error is not None or (endpoint.state is LinkState.ATTACHED and not endpoint.refused)
+
+    @property
+    def session(self) -> Session:
+        """The session it belongs to."""
+        return self._session
+
+    @property
+    def name(self) -> str:
+        """The name of the link."""
+        return self._endpoint.name
+
+    @property
+    def error(self) -> AMQPError | None:
+        """Why the link ended, or None while it lives."""
+        return self._endpoint.error
+
+    @property
+    def credit(self) -> int:
+        """Deliveries that may be sent on the link now."""
+        return self._endpoint.credit
+
+    @property
+    def remote_properties(self) -> Mapping[Any, Any]:
+        """The link properties that the peer sent with its attach."""
+        remote = self._endpoint.remote_attach
+        return (remote.properties if remote is not None else None) or {}
+
+    @property
+    def max_message_size(self) -> int | None:
+        """Bytes of the largest message that the peer takes, None where it states no limit."""
+        return self._endpoint.remote_max_message_size or None
+
+    async def close(self, *, timeout: Timeout = DEFAULT) -> None:
+        """Detach for good; safe to call twice, and where the link has ended already."""
+        endpoint = self._endpoint
+        if endpoint.error is not None:
+            return
+        endpoint.detach()
+        await self._changed.wait_for(lambda: endpoint.error is not None, self._session._connection._seconds(timeout))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        state = "ended" if self.error is not None else "attached"
+        return f"<{type(self).__name__} {self.name!r}, {state}>"

@@ -1,0 +1,167 @@
+"""Defaults of the client, in one place, and the types of its arguments."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+from uuid import uuid4
+
+from ..engine.limits import CHANNEL_MAX, MAX_FRAME_SIZE, MIN_MAX_FRAME_SIZE
+from ..engine.sasl import Anonymous, External, Mechanism, Plain
+from ..exceptions import AddressError
+from ..transport.address import Endpoint
+from ..transport.tls import client_context
+
+if TYPE_CHECKING:
+    from ..codec.definitions import Source, Target
+    from .credit import CreditPolicy
+
+#: Seconds an operation may take where neither the call nor the connection says otherwise.
+OPERATION_TIMEOUT: Final = 30.0
+#: Seconds for connecting, TLS, SASL and open together.
+CONNECT_TIMEOUT: Final = 15.0
+#: Seconds of silence after which the peer is asked for heartbeats; it is given up after a quarter more.
+IDLE_TIMEOUT: Final = 30.0
+#: Deliveries that a receiver lets the peer send ahead of the application.
+PREFETCH: Final = 300
+
+
+class Default(Enum):
+    """Stands for "as the connection says" where None means something else."""
+
+    DEFAULT = "DEFAULT"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+DEFAULT: Final = Default.DEFAULT
+
+#: Seconds; None waits for ever; DEFAULT is the time-out given to `connect`.
+Timeout = float | None | Default
+
+
+class SenderOptions(TypedDict, total=False):
+    """The keyword arguments of `Session.sender`, which see."""
+
+    name: str | None
+    settle_mode: str
+    target: Target | None
+    source: Source | None
+    capabilities: Sequence[str]
+    desired_capabilities: Sequence[str]
+    properties: Mapping[str, Any] | None
+    timeout: Timeout
+
+
+class ReceiverOptions(TypedDict, total=False):
+    """The keyword arguments of `Session.receiver`, which see."""
+
+    prefetch: int
+    credit: CreditPolicy | None
+    name: str | None
+    settle_mode: str
+    sender_settle_mode: str
+    dynamic: bool
+    filters: Mapping[str, Any] | None
+    source: Source | None
+    target: Target | None
+    capabilities: Sequence[str]
+    desired_capabilities: Sequence[str]
+    properties: Mapping[str, Any] | None
+    max_message_size: int
+    timeout: Timeout
+
+
+@dataclass(frozen=True)
+class ConnectionOptions:
+    """All that `connect` was told, checked."""
+
+    endpoint: Endpoint
+    mechanisms: Sequence[Mechanism]
+    ssl_context: ssl.SSLContext | None
+    hostname: str
+    server_hostname: str
+    timeout: float
+    connect_timeout: float
+    container_id: str = field(default_factory=lambda: str(uuid4()))
+    max_frame_size: int = MAX_FRAME_SIZE
+    channel_max: int = CHANNEL_MAX
+    idle_timeout: float | None = IDLE_TIMEOUT
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    desired_capabilities: Sequence[str] = ()
+
+
+def connection_options(
+    endpoint: Endpoint,
+    *,
+    user: str | None,
+    password: str | None,
+    sasl: Sequence[Mechanism] | None,
+    ssl_context: ssl.SSLContext | None,
+    ca_file: str | None,
+    cert_file: str | None,
+    key_file: str | None,
+    hostname: str | None,
+    container_id: str | None,
+    max_frame_size: int,
+    channel_max: int,
+    idle_timeout: float | None,
+    properties: Mapping[str, Any] | None,
+    desired_capabilities: Sequence[str],
+    timeout: float,
+    connect_timeout: float,
+    allow_plaintext_credentials: bool,
+) -> ConnectionOptions:
+    """Check what `connect` was given. Raises AddressError or ValueError before anything is sent."""
+    if max_frame_size < MIN_MAX_FRAME_SIZE:
+        raise ValueError(f"max_frame_size must be at least {MIN_MAX_FRAME_SIZE}, not {max_frame_size}")
+    if not 0 <= channel_max <= 65_535:
+        raise ValueError(f"channel_max must be 0 to 65535, not {channel_max}")
+    if timeout <= 0 or connect_timeout <= 0 or (idle_timeout is not None and idle_timeout <= 0):
+        raise ValueError("time-outs must be positive; idle_timeout may be None")
+    user = endpoint.user if user is None else user
+    password = endpoint.password if password is None else password
+    mechanisms = sasl
+    if mechanisms is None:
+        if user is not None:
+            mechanisms = [Plain(user, password or "")]
+        elif cert_file is not None:
+            mechanisms = [External(), Anonymous()]
+        else:
+            mechanisms = [Anonymous()]
+    secret = any(not isinstance(m, Anonymous | External) for m in mechanisms)
+    if secret and not endpoint.tls and not endpoint.is_loopback and not allow_plaintext_credentials:
+        raise AddressError(
+            f"credentials would go to {endpoint} unencrypted; use amqps://, or allow it explicitly "
+            "(allow_plaintext_credentials=True)"
+        )
+    if endpoint.tls:
+        if ssl_context is None:
+            ssl_context = client_context(ca_file=ca_file, cert_file=cert_file, key_file=key_file)
+    elif ssl_context is not None or ca_file is not None or cert_file is not None:
+        raise AddressError(f"TLS options were given for {endpoint}, which is plain TCP; use amqps://")
+    options = ConnectionOptions(
+        endpoint=endpoint,
+        mechanisms=mechanisms,
+        ssl_context=ssl_context,
+        hostname=hostname or endpoint.host,
+        server_hostname=hostname or endpoint.host,
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        max_frame_size=max_frame_size,
+        channel_max=channel_max,
+        idle_timeout=idle_timeout,
+        properties={"product": "uamqp", "version": _version(), "platform": "Python", **(properties or {})},
+        desired_capabilities=desired_capabilities,
+    )
+    return options if container_id is None else replace(options, container_id=container_id)
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return __version__

@@ -1,0 +1,253 @@
+"""Senders: one message and its outcome, or many."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..codec.definitions import ACCEPTED
+from ..codec.message import Message, encode_message
+from ..engine.delivery import OutgoingDelivery
+from ..exceptions import AMQPError, BatchFailed, EncodeError, MessageTooLarge, OperationTimeout
+from ..transport.driver import Waiter, wake
+from .link import Link
+from .options import DEFAULT, Default, Timeout
+
+if TYPE_CHECKING:
+    from .session import Session
+
+#: Messages that `send_many` lets wait for credit before it takes the next from its iterable.
+_QUEUE_AHEAD = 1000
+
+
+class Sender(Link):
+    """Sends messages to one node; made by `Session.sender` or `Connection.sender`. Any number of tasks may use it."""
+
+    def __init__(self, session: Session, name: str | None) -> None:
+        super().__init__(session)
+        self._endpoint = session._endpoint.sender(name or self._new_name("sender"))
+        self._endpoint.context = self
+        self._new_waiter = session._driver.waiter
+        self._deadlines = session._driver.deadlines
+        self._timeout: float = session._connection._options.timeout
+
+    @property
+    def address(self) -> str | None:
+        """The address of the node, as the peer calls it; None for the anonymous terminus."""
+        target = self._endpoint.target
+        return None if target is None or target.address is None else str(target.address)
+
+    async def send(self, message: Message | Any, *, settled: bool = False, timeout: Timeout = DEFAULT) -> OutgoingDelivery:
+        """Send one message and wait until the peer accepted it.
+
+        Args:
+            message: a `Message`, or its body alone: bytes, str or another value (see `Message`).
+            settled: do not ask for an outcome: returns when the message was written.
+            timeout: seconds for the outcome.
+
+        Raises:
+            Rejected, Released, Modified: the outcome, where it is not accepted.
+            EncodeError, MessageTooLarge: nothing was sent.
+            NotSent: the link ended, or the call was cancelled, before it was sent.
+            InDoubt: the connection, session or link ended before the outcome arrived.
+            OperationTimeout: no outcome in time; the description says whether it was sent.
+        """
+        delivery = self._endpoint.send(
+            encode_message(message), settled, message.message_format if isinstance(message, Message) else 0
+        )
+        if delivery.settled:
+            return delivery
+        seconds = self._timeout if timeout is DEFAULT else timeout
+        if seconds is None or isinstance(seconds, Default):
+            await self.settlement(delivery, None)
+            return delivery
+        waiter = delivery.waiter = self._new_waiter()
+        self._deadlines.add(waiter, seconds)
+        try:
+            woken = await waiter
+        except BaseException:
+            self._endpoint.withdraw(delivery)
+            raise
+        finally:
+            self._deadlines.remove(waiter, seconds)
+        if delivery.state is not ACCEPTED or not delivery.settled:
+            self._check(delivery, woken, seconds)
+        return delivery
+
+    def send_nowait(self, message: Message | Any, *, settled: bool = False) -> OutgoingDelivery:
+        """Send one message, or queue it until there is credit, without waiting.
+
+        Await the delivery that is returned for its outcome: that raises what `send` raises. Nothing bounds the
+        queue, so who sends without ever waiting wants `send_many`.
+        """
+        return self._endpoint.send(
+            encode_message(message), settled, message.message_format if isinstance(message, Message) else 0
+        )
+
+    async def settlement(self, delivery: OutgoingDelivery, timeout: Timeout = DEFAULT) -> OutgoingDelivery:
+        """Wait for the outcome of a delivery of `send_nowait`; raises as `send` does. ``await delivery`` is the same."""
+        seconds = self._session._connection._seconds(timeout)
+        woken = True
+        if not delivery.settled:
+            waiter = delivery.waiter = _Chain(delivery.waiter, self._new_waiter())
+            woken = await self._driver.wait(waiter.waiter, seconds)
+        self._check(delivery, woken, seconds)
+        return delivery
+
+    async def send_many(
+        self,
+        messages: Iterable[Message | Any] | AsyncIterable[Message | Any],
+        *,
+        settled: bool = False,
+        timeout: Timeout = DEFAULT,
+    ) -> list[OutgoingDelivery]:
+        """Send many messages as fast as the peer takes them, and wait until all have their outcome.
+
+        Args:
+            messages: an iterable or async iterable of what `send` takes; not read further ahead than needed.
+            settled: do not ask for outcomes.
+            timeout: seconds without progress: for credit, and for the outcomes when all are sent.
+
+        Returns:
+            The deliveries in order.
+
+        Raises:
+            BatchFailed: some messages did not get through; the others did. It says which and why.
+            OperationTimeout: no progress in time.
+            AMQPError: the link ended; `InDoubt` and `NotSent` in BatchFailed tell what became of each message.
+        """
+        batch = _Batch(self)
+        seconds = self._session._connection._seconds(timeout)
+        try:
+            if isinstance(messages, AsyncIterable):
+                async for message in messages:
+                    batch.send(message, settled)
+                    if batch.is_ahead:
+                        await batch.wait_for_credit(seconds)
+            else:
+                for message in messages:
+                    batch.send(message, settled)
+                    if batch.is_ahead:
+                        await batch.wait_for_credit(seconds)
+            await batch.wait_for_outcomes(seconds)
+        except BaseException:
+            batch.withdraw()
+            raise
+        batch.check()
+        return batch.deliveries
+
+    def _check(self, delivery: OutgoingDelivery, woken: bool, seconds: float | None) -> None:
+        if not delivery.settled and not woken:
+            if self._endpoint.withdraw(delivery):
+                raise OperationTimeout(
+                    f"the message was not sent within {seconds} s: the peer gave no credit or did not read"
+                )
+            raise OperationTimeout(
+                f"no outcome within {seconds} s: the message was sent, whether it was accepted is not known"
+            )
+        error = delivery.failure()
+        if error is not None:
+            raise error
+
+
+class _Chain:
+    """Lets several wait for one delivery."""
+
+    __slots__ = ("_before", "waiter")
+
+    def __init__(self, before: Any, waiter: Waiter) -> None:
+        self._before = before
+        self.waiter = waiter
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: bool) -> None:
+        before, self._before = self._before, None
+        if before is not None and not before.done():
+            before.set_result(result)
+        wake(self.waiter)
+
+
+class _Batch:
+    """The messages of one `send_many`: a countdown that stands as waiter in each of its deliveries."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._endpoint = sender._endpoint
+        self._open = 0
+        self._progress = 0
+        self._waiter: Waiter | None = None
+        self.deliveries: list[OutgoingDelivery] = []
+        self._failures: dict[int, AMQPError] = {}
+
+    def send(self, message: Message | Any, settled: bool) -> None:
+        """Send or queue one; what cannot be encoded is a failure of this message alone."""
+        try:
+            delivery = self._endpoint.send(
+                encode_message(message), settled, message.message_format if isinstance(message, Message) else 0
+            )
+        except (EncodeError, MessageTooLarge) as error:
+            delivery = OutgoingDelivery(self._endpoint, b"", settled, 0)
+            delivery.settled = True
+            delivery.error = error
+        if not delivery.settled:
+            self._open += 1
+            delivery.waiter = self
+        self.deliveries.append(delivery)
+
+    # The two methods of a waiter.
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: bool) -> None:
+        self._open -= 1
+        if self._open == 0:
+            wake(self._waiter)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether so many messages wait for credit that no more should be taken."""
+        return len(self._endpoint.queue) >= _QUEUE_AHEAD
+
+    async def wait_for_credit(self, seconds: float | None) -> None:
+        """Wait until the queue is half empty."""
+        endpoint = self._endpoint
+        while self.is_ahead and endpoint.error is None:
+            length = len(endpoint.queue)
+            going = await self._sender._changed.wait_for(
+                lambda length=length: len(endpoint.queue) <= length // 2 or endpoint.error is not None,  # type: ignore[misc]
+                seconds,
+            )
+            if not going and len(endpoint.queue) >= length:
+                raise OperationTimeout(f"the peer gave no credit for {seconds} s")
+        endpoint.check_usable()
+
+    async def wait_for_outcomes(self, seconds: float | None) -> None:
+        """Wait until each message is settled; the time-out begins anew as long as there is progress."""
+        while self._open:
+            before = self._open
+            self._waiter = waiter = self._sender._new_waiter()
+            if not await self._sender._driver.wait(waiter, seconds) and self._open == before:
+                raise OperationTimeout(
+                    f"{self._open} of {len(self.deliveries)} messages had no outcome within {seconds} s"
+                )
+
+    def withdraw(self) -> None:
+        """Take back what was not sent yet."""
+        for delivery in self.deliveries:
+            if not delivery.settled:
+                delivery.waiter = None
+                self._endpoint.withdraw(delivery)
+
+    def check(self) -> None:
+        """Raise where a message failed."""
+        failures = {}
+        for index, delivery in enumerate(self.deliveries):
+            if delivery.state is not ACCEPTED:
+                error = delivery.failure()
+                if error is not None:
+                    failures[index] = error
+        if failures:
+            raise BatchFailed(failures, len(self.deliveries))

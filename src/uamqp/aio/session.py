@@ -1,0 +1,224 @@
+"""Sessions, and attaching links in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..codec.definitions import DeleteOnClose, Source, Target
+from ..codec.values import Symbol
+from ..engine.limits import MAX_MESSAGE_SIZE
+from ..engine.link import (
+    RECEIVER_SETTLE_FIRST,
+    RECEIVER_SETTLE_SECOND,
+    SENDER_SETTLE_MIXED,
+    SENDER_SETTLE_SETTLED,
+    SENDER_SETTLE_UNSETTLED,
+)
+from ..engine.states import SessionState
+from ..exceptions import AMQPError, OperationTimeout
+from ..transport.address import node_address
+from .credit import CreditPolicy, Prefetch
+from .opening import Opening
+from .options import DEFAULT, PREFETCH, Timeout
+from .receiver import Receiver
+from .sender import Sender
+from .signal import Signal
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+_SENDER_SETTLE_MODES = {
+    "unsettled": SENDER_SETTLE_UNSETTLED,
+    "settled": SENDER_SETTLE_SETTLED,
+    "mixed": SENDER_SETTLE_MIXED,
+}
+_RECEIVER_SETTLE_MODES = {"first": RECEIVER_SETTLE_FIRST, "second": RECEIVER_SETTLE_SECOND}
+
+
+class Session:
+    """A session; made by `Connection.session`."""
+
+    def __init__(self, connection: Connection, incoming_window: int, handle_max: int) -> None:
+        self._connection = connection
+        self._driver = connection._driver
+        self._changed = Signal(connection._driver)
+        self._endpoint = connection._engine.session()
+        self._endpoint.context = self
+        self._endpoint.begin(incoming_window=incoming_window, handle_max=handle_max)
+
+    async def _begun(self, timeout: Timeout) -> None:
+        endpoint = self._endpoint
+        seconds = self._connection._seconds(timeout)
+        try:
+            answered = await self._changed.wait_for(
+                lambda: endpoint.state is not SessionState.BEGIN_SENT or endpoint.error is not None, seconds
+            )
+        except BaseException:
+            if self._connection._default_session is not self:
+                endpoint.end()
+            raise
+        if not answered:
+            endpoint.end()
+            raise OperationTimeout(f"the peer did not answer begin within {seconds} s")
+        if endpoint.error is not None:
+            raise endpoint.error.again()
+
+    @property
+    def connection(self) -> Connection:
+        """The connection it belongs to."""
+        return self._connection
+
+    @property
+    def error(self) -> AMQPError | None:
+        """Why it ended, or None while it lives."""
+        return self._endpoint.error
+
+    def sender(
+        self,
+        address: str | None,
+        *,
+        name: str | None = None,
+        settle_mode: str = "mixed",
+        target: Target | None = None,
+        source: Source | None = None,
+        capabilities: Sequence[str] = (),
+        desired_capabilities: Sequence[str] = (),
+        properties: Mapping[str, Any] | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> Opening[Sender]:
+        """Attach a sender: ``async with session.sender("orders") as sender``.
+
+        Args:
+            address: the node to send to; None sends each message to the address in its ``to`` property, where the
+                peer offers that (anonymous terminus). Plain names work with RabbitMQ 4 too (see `node_address`).
+            name: the name of the link; a new unique one by default.
+            settle_mode: "unsettled" waits for the outcome of every message, "settled" for none, "mixed" leaves it
+                to each `send`.
+            target, source: termini of your own instead of those made from the other arguments.
+            capabilities: capabilities of the target, such as "queue" or "topic".
+            desired_capabilities: capabilities asked of the peer for this link.
+            properties: link properties.
+            timeout: seconds for the peer's answer.
+
+        Raises:
+            LinkDetached: the peer refused; `condition` says why (``amqp:not-found`` and so on).
+            OperationTimeout: the peer did not answer.
+        """
+        mode = _mode(settle_mode, _SENDER_SETTLE_MODES)
+        if target is None:
+            target = Target(
+                address=None if address is None else self._address(address),
+                capabilities=tuple(Symbol(c) for c in capabilities),
+            )
+        terms = target, source or Source(), mode, desired_capabilities, properties
+        return Opening(lambda: self._attach_sender(name, terms, timeout))
+
+    async def _attach_sender(self, name: str | None, terms: Any, timeout: Timeout) -> Sender:
+        target, source, mode, desired_capabilities, properties = terms
+        sender = Sender(self, name)
+        sender._endpoint.attach(
+            source,
+            target,
+            sender_settle_mode=mode,
+            desired_capabilities=desired_capabilities,
+            properties=dict(properties) if properties else None,
+        )
+        await sender._attached(timeout)
+        return sender
+
+    def receiver(
+        self,
+        address: str | None,
+        *,
+        prefetch: int = PREFETCH,
+        credit: CreditPolicy | None = None,
+        name: str | None = None,
+        settle_mode: str = "first",
+        sender_settle_mode: str = "mixed",
+        dynamic: bool = False,
+        filters: Mapping[str, Any] | None = None,
+        source: Source | None = None,
+        target: Target | None = None,
+        capabilities: Sequence[str] = (),
+        desired_capabilities: Sequence[str] = (),
+        properties: Mapping[str, Any] | None = None,
+        max_message_size: int = MAX_MESSAGE_SIZE,
+        timeout: Timeout = DEFAULT,
+    ) -> Opening[Receiver]:
+        """Attach a receiver: ``async with session.receiver("orders") as receiver``.
+
+        Args:
+            address: the node to receive from; None together with `dynamic`.
+            prefetch: deliveries that the peer may send ahead; topped up when the application took half of them.
+            credit: another credit policy: `Prefetch(n)`, `OnDemand()` or `Manual()`.
+            name: the name of the link; a new unique one by default.
+            settle_mode: "first": our outcome settles; "second": the peer confirms it (see `Receiver.confirmed`).
+            sender_settle_mode: how the peer should send: "unsettled", "settled" or "mixed".
+            dynamic: let the peer make a temporary node; `Receiver.address` is its name.
+            filters: filters of the source by name; values as the peer wants them, often `Described`.
+            source, target: termini of your own instead of those made from the other arguments.
+            capabilities: capabilities of the source, such as "queue" or "topic".
+            desired_capabilities: capabilities asked of the peer for this link.
+            properties: link properties.
+            max_message_size: bytes of the largest message to take; larger ones end the link.
+            timeout: seconds for the peer's answer.
+
+        Raises:
+            LinkDetached: the peer refused; `condition` says why (``amqp:not-found`` and so on).
+            OperationTimeout: the peer did not answer.
+        """
+        mode = _mode(settle_mode, _RECEIVER_SETTLE_MODES)
+        remote_mode = _mode(sender_settle_mode, _SENDER_SETTLE_MODES)
+        if source is None:
+            source = Source(
+                address=None if address is None else self._address(address),
+                dynamic=dynamic,
+                dynamic_node_properties={Symbol("lifetime-policy"): DeleteOnClose()} if dynamic else None,
+                filter={Symbol(k): v for k, v in filters.items()} if filters else None,
+                capabilities=tuple(Symbol(c) for c in capabilities),
+            )
+        policy = credit if credit is not None else Prefetch(prefetch)
+        terms = source, target or Target(), mode, remote_mode, max_message_size, desired_capabilities, properties
+        return Opening(lambda: self._attach_receiver(name, policy, terms, timeout))
+
+    async def _attach_receiver(
+        self, name: str | None, policy: CreditPolicy, terms: Any, timeout: Timeout
+    ) -> Receiver:
+        source, target, mode, remote_mode, max_message_size, desired_capabilities, properties = terms
+        receiver = Receiver(self, name, policy)
+        receiver._endpoint.attach(
+            source,
+            target,
+            sender_settle_mode=remote_mode,
+            receiver_settle_mode=mode,
+            max_message_size=max_message_size,
+            desired_capabilities=desired_capabilities,
+            properties=dict(properties) if properties else None,
+        )
+        await receiver._attached(timeout)
+        return receiver
+
+    async def close(self, *, timeout: Timeout = DEFAULT) -> None:
+        """End the session and its links; safe to call twice."""
+        endpoint = self._endpoint
+        if endpoint.error is not None:
+            return
+        endpoint.end()
+        await self._changed.wait_for(lambda: endpoint.error is not None, self._connection._seconds(timeout))
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def _address(self, address: str) -> str:
+        return node_address(address, self._connection.remote_properties)
+
+
+def _mode(name: str, modes: Mapping[str, int]) -> int:
+    try:
+        return modes[name]
+    except KeyError:
+        raise ValueError(f"settle mode must be one of {', '.join(map(repr, modes))}, not {name!r}") from None

@@ -1,0 +1,109 @@
+"""The nodes that answer by themselves: ``$cbs`` for tokens, ``$management`` for queues and topics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..codec.message import Message
+from .nodes import Queue, Refused, Topic
+from .peer import Service
+
+if TYPE_CHECKING:
+    from .peer import Peer
+    from .server import Broker
+
+CBS = "$cbs"
+MANAGEMENT = "$management"
+
+
+class ClaimsBasedSecurity(Service):
+    """Takes tokens (put-token), as AMQP Claims-based Security 1.0 and the Azure services have it."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(CBS)
+        self._broker = broker
+
+    def handle(self, peer: Peer, message: Message) -> None:
+        request = message.application_properties
+        status, description = 200, "OK"
+        operation = request.get("operation")
+        if operation == "put-token":
+            check = self._broker.options.token_check
+            body = message.body
+            token = body.decode(errors="replace") if isinstance(body, bytes) else body
+            if not isinstance(token, str) or not token:
+                status, description = 400, "the body of put-token is not a token"
+            elif check is not None:
+                refusal = check(str(request.get("type", "")), str(request.get("name", "")), token)
+                if refusal is not None:
+                    status, description = 401, refusal
+        elif operation != "delete-token":
+            status, description = 400, f"unknown operation {operation!r}"
+        response = Message(None)
+        response.application_properties["status-code"] = status
+        response.application_properties["status-description"] = description
+        self.reply(peer, message, response)
+
+
+class Management(Service):
+    """Lists, makes and deletes queues and topics, after the AMQP Management working draft.
+
+    Requests carry the application properties ``operation`` (CREATE, READ, DELETE, QUERY), ``type`` (``queue`` or
+    ``topic``) and ``name``; responses ``statusCode`` and ``statusDescription``, and a map as body.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(MANAGEMENT)
+        self._broker = broker
+
+    def handle(self, peer: Peer, message: Message) -> None:
+        request = message.application_properties
+        status, description, body = self._answer(
+            str(request.get("operation", "")), str(request.get("type", "")), str(request.get("name", ""))
+        )
+        response = Message(body)
+        for key in ("statusCode", "status-code"):
+            response.application_properties[key] = status
+        for key in ("statusDescription", "status-description"):
+            response.application_properties[key] = description
+        self.reply(peer, message, response)
+
+    def _answer(self, operation: str, kind: str, name: str) -> tuple[int, str, dict[str, Any]]:
+        broker = self._broker
+        if operation == "QUERY":
+            return 200, "OK", {"attributeNames": ["name", "type"], "results": broker.list_nodes()}
+        if operation not in ("CREATE", "READ", "DELETE"):
+            return 501, f"the operation {operation!r} is not implemented", {}
+        if not name:
+            return 400, "the request has no name", {}
+        node = broker.find(name)
+        if operation == "CREATE":
+            if kind not in ("queue", "topic"):
+                return 400, "type must be queue or topic", {}
+            if node is not None:
+                return 409, f"{name!r} exists", {}
+            try:
+                made = broker.queue(name) if kind == "queue" else broker.topic(name)
+            except Refused as refused:
+                return 403, refused.description, {}
+            return 201, "Created", describe(made)
+        if not isinstance(node, Queue | Topic):
+            return 404, f"there is no {name!r}", {}
+        if operation == "DELETE":
+            broker.delete(name)
+            return 204, "Deleted", {}
+        return 200, "OK", describe(node)
+
+
+def describe(node: Queue | Topic) -> dict[str, Any]:
+    """What management tells of a node."""
+    if isinstance(node, Topic):
+        return {"name": node.name, "type": "topic", "subscriptions": node.subscriptions}
+    return {
+        "name": node.name,
+        "type": "queue",
+        "messages": len(node),
+        "unsettled": node.length - len(node),
+        "bytes": node.size,
+        "consumers": node.consumers,
+    }

@@ -1,0 +1,365 @@
+"""Straight-line twins of the three frames that flow with every message: transfer, disposition, flow.
+
+Strategy: read the shapes that peers really send, without a table, an object or a copy, and accept the
+result only if it lands exactly on the end of the list. Everything else (rare fields, odd encodings,
+damage) is answered with None, and the strict decoder decides: it either understands the frame or names
+the error. Property tests prove that the twins and the strict decoder agree.
+
+All `decode_*` functions start at the list constructor, that is behind the descriptor ``00 53 xx``.
+They may raise IndexError or struct.error where the bytes end early; that too means: ask the strict decoder.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+_U32: Final = Struct(">I")
+_FRAME: Final = Struct(">IBBH")
+
+#: The accepted outcome as a list without fields, in the two forms that peers use.
+_ACCEPTED_LIST0: Final = b"\x00\x53\x24\x45"
+_ACCEPTED_LIST8: Final = b"\x00\x53\x24\xc0\x01\x00"
+
+#: What `decode_disposition` answers as state.
+STATE_NONE: Final = 0
+STATE_ACCEPTED: Final = 1
+
+ROLE_SENDER: Final = False
+ROLE_RECEIVER: Final = True
+
+
+def frame(channel: int, body: bytes, frame_type: int = 0) -> bytes:
+    """One whole frame without an extended header (spec 2.3)."""
+    return _FRAME.pack(len(body) + 8, 2, frame_type, channel) + body
+
+
+def decode_transfer(data: bytes, pos: int, end: int) -> tuple[int, int, bytes, int, int, int, int] | None:
+    """A transfer without receiver settle mode, state, resume and aborted (spec 2.7.5).
+
+    Returns handle, delivery-id (-1 absent), delivery-tag (empty: absent or empty), message-format,
+    settled (0, 1; -1 absent), more (0, 1) and the position of the payload.
+    """
+    code = data[pos]
+    if code == 0xC0:
+        stop = pos + 2 + data[pos + 1]
+        count = data[pos + 2]
+        pos += 3
+    elif code == 0xD0:
+        stop = pos + 5 + int(_U32.unpack_from(data, pos + 1)[0])
+        count = int(_U32.unpack_from(data, pos + 5)[0])
+        pos += 9
+    else:
+        return None
+    if stop > end or count < 1 or count > 11:
+        return None
+    # handle
+    code = data[pos]
+    if code == 0x52:
+        handle = data[pos + 1]
+        pos += 2
+    elif code == 0x43:
+        handle = 0
+        pos += 1
+    elif code == 0x70:
+        handle = int(_U32.unpack_from(data, pos + 1)[0])
+        pos += 5
+    else:
+        return None
+    delivery_id = -1
+    tag = b""
+    message_format = 0
+    settled = -1
+    more = 0
+    if count > 1:
+        code = data[pos]
+        if code == 0x52:
+            delivery_id = data[pos + 1]
+            pos += 2
+        elif code == 0x70:
+            delivery_id = int(_U32.unpack_from(data, pos + 1)[0])
+            pos += 5
+        elif code == 0x43:
+            delivery_id = 0
+            pos += 1
+        elif code == 0x40:
+            pos += 1
+        else:
+            return None
+    if count > 2:
+        code = data[pos]
+        if code == 0xA0:
+            start = pos + 2
+            pos = start + data[pos + 1]
+            tag = data[start:pos]
+        elif code == 0x40:
+            pos += 1
+        else:
+            return None
+    if count > 3:
+        code = data[pos]
+        if code == 0x43 or code == 0x40:
+            pos += 1
+        elif code == 0x70:
+            message_format = int(_U32.unpack_from(data, pos + 1)[0])
+            pos += 5
+        elif code == 0x52:
+            message_format = data[pos + 1]
+            pos += 2
+        else:
+            return None
+    if count > 4:
+        code = data[pos]
+        if code == 0x42:
+            settled = 0
+        elif code == 0x41:
+            settled = 1
+        elif code != 0x40:
+            return None
+        pos += 1
+    if count > 5:
+        code = data[pos]
+        if code == 0x41:
+            more = 1
+        elif code != 0x42 and code != 0x40:
+            return None
+        pos += 1
+        index = 6
+        while index < count:
+            code = data[pos]
+            # Null where the strict decoder would read nothing; false for resume and aborted; batchable is a hint.
+            if code != 0x40 and (index < 8 or (code != 0x42 and (code != 0x41 or index != 10))):
+                return None
+            pos += 1
+            index += 1
+    if pos != stop:
+        return None
+    return handle, delivery_id, tag, message_format, settled, more, pos
+
+
+def decode_disposition(data: bytes, pos: int, end: int) -> tuple[bool, int, int, bool, int] | None:
+    """A disposition whose state is absent or accepted (spec 2.7.6).
+
+    Returns role (True: the peer is the receiver), first, last, settled, and STATE_NONE or STATE_ACCEPTED.
+    """
+    if data[pos] != 0xC0:
+        return None
+    stop = pos + 2 + data[pos + 1]
+    count = data[pos + 2]
+    if stop != end or count < 2 or count > 6:
+        return None
+    pos += 3
+    code = data[pos]
+    if code == 0x41:
+        role = True
+    elif code == 0x42:
+        role = False
+    else:
+        return None
+    pos += 1
+    code = data[pos]
+    if code == 0x70:
+        first = int(_U32.unpack_from(data, pos + 1)[0])
+        pos += 5
+    elif code == 0x52:
+        first = data[pos + 1]
+        pos += 2
+    elif code == 0x43:
+        first = 0
+        pos += 1
+    else:
+        return None
+    last = first
+    settled = False
+    state = STATE_NONE
+    if count > 2:
+        code = data[pos]
+        if code == 0x70:
+            last = int(_U32.unpack_from(data, pos + 1)[0])
+            pos += 5
+        elif code == 0x52:
+            last = data[pos + 1]
+            pos += 2
+        elif code == 0x43:
+            last = 0
+            pos += 1
+        elif code == 0x40:
+            pos += 1
+        else:
+            return None
+    if count > 3:
+        code = data[pos]
+        if code == 0x41:
+            settled = True
+        elif code != 0x42 and code != 0x40:
+            return None
+        pos += 1
+    if count > 4:
+        if data.startswith(_ACCEPTED_LIST0, pos):
+            state = STATE_ACCEPTED
+            pos += 4
+        elif data[pos] == 0x40:
+            pos += 1
+        elif data.startswith(_ACCEPTED_LIST8, pos):
+            state = STATE_ACCEPTED
+            pos += 6
+        else:
+            return None
+    if count > 5:
+        if data[pos] not in (0x41, 0x42, 0x40):
+            return None
+        pos += 1
+    if pos != stop:
+        return None
+    return role, first, last, settled, state
+
+
+def decode_flow(data: bytes, pos: int, end: int) -> tuple[list[int], bool, bool] | None:
+    """A flow without properties (spec 2.7.4).
+
+    Returns the eight numbers in the order of the specification (next-incoming-id, incoming-window,
+    next-outgoing-id, outgoing-window, handle, delivery-count, link-credit, available), -1 where absent, then
+    drain and echo.
+    """
+    if data[pos] != 0xC0:
+        return None
+    stop = pos + 2 + data[pos + 1]
+    count = data[pos + 2]
+    if stop != end or count < 4 or count > 11:
+        return None
+    pos += 3
+    numbers = [-1, -1, -1, -1, -1, -1, -1, -1]
+    drain = False
+    echo = False
+    index = 0
+    while index < count:
+        code = data[pos]
+        if index < 8:
+            if code == 0x70:
+                numbers[index] = int(_U32.unpack_from(data, pos + 1)[0])
+                pos += 5
+            elif code == 0x52:
+                numbers[index] = data[pos + 1]
+                pos += 2
+            elif code == 0x43:
+                numbers[index] = 0
+                pos += 1
+            elif code == 0x40:
+                pos += 1
+            else:
+                return None
+        elif code == 0x40 or (code == 0x42 and index < 10):
+            pos += 1
+        elif code == 0x41 and index == 8:
+            drain = True
+            pos += 1
+        elif code == 0x41 and index == 9:
+            echo = True
+            pos += 1
+        else:
+            return None
+        index += 1
+    if pos != stop or numbers[1] < 0 or numbers[2] < 0 or numbers[3] < 0:
+        return None
+    return numbers, drain, echo
+
+
+def _uint(value: int) -> bytes:
+    if value < 0:
+        return b"\x40"
+    if value == 0:
+        return b"\x43"
+    if value < 256:
+        return bytes((0x52, value))
+    return b"\x70" + _U32.pack(value)
+
+
+def _list8(fields: bytes, count: int) -> bytes:
+    return bytes((0xC0, len(fields) + 1, count)) + fields
+
+
+def encode_flow(channel: int, numbers: list[int], drain: bool, echo: bool) -> bytes:
+    """A whole flow frame; `numbers` as in `decode_flow`, four of them for a flow of the session alone."""
+    fields = b"".join([_uint(n) for n in numbers])
+    count = len(numbers)
+    if drain or echo:
+        fields += b"\x40" * (8 - count) + (b"\x41" if drain else b"\x42") + (b"\x41" if echo else b"\x42")
+        count = 10
+    return frame(channel, b"\x00\x53\x13" + _list8(fields, count))
+
+
+def encode_disposition(channel: int, role: bool, first: int, last: int, settled: bool, state: bytes) -> bytes:
+    """A whole disposition frame for the deliveries first … last; `state` is an encoded delivery state, b"" for none."""
+    fields = (
+        (b"\x41" if role else b"\x42")
+        + _uint(first)
+        + (b"\x40" if first == last else _uint(last))
+        + (b"\x41" if settled else b"\x42")
+        + state
+    )
+    count = 5 if state else 4
+    if len(fields) < 255:
+        return frame(channel, b"\x00\x53\x15" + _list8(fields, count))
+    body = b"\x00\x53\x15\xd0" + _U32.pack(len(fields) + 4) + _U32.pack(count) + fields
+    return frame(channel, body)
+
+
+class TransferHeader:
+    """The bytes before the payload of a link's transfers, of which only few change from message to message.
+
+    One `Struct.pack` around constants of the link instead of encoding six fields: a tenth of the cost.
+    Holds for message format 0 and four-byte tags; `encode_first` covers the rest.
+    """
+
+    __slots__ = ("_channel", "_continuation", "_first", "_handle", "_pack", "_settled", "_unsettled", "overhead")
+
+    def __init__(self, channel: int, handle: int) -> None:
+        self._channel = channel
+        self._handle = _uint(handle)
+        fields = len(self._handle) + 5 + 6 + 3
+        start = Struct(">BBH").pack(2, 0, channel)
+        self._first = start + b"\x00\x53\x14\xc0" + bytes((fields + 1, 6)) + self._handle + b"\x70"
+        self._pack = Struct(f">I{len(self._first)}sIHI3s").pack
+        #: Bytes of a frame beside its payload.
+        self.overhead = 4 + len(self._first) + 4 + 2 + 4 + 3
+        self._unsettled = b"\x43\x42\x42"
+        self._settled = b"\x43\x41\x42"
+        self._continuation = start + b"\x00\x53\x14\xc0" + bytes((len(self._handle) + 6, 6)) + self._handle
+
+    def only(self, delivery_id: int, tag: int, settled: bool, size: int) -> bytes:
+        """The header of a delivery that fits in one frame; `tag` is a number sent as four bytes."""
+        return self._pack(
+            self.overhead + size,
+            self._first,
+            delivery_id,
+            0xA004,
+            tag,
+            self._settled if settled else self._unsettled,
+        )
+
+    def encode_first(
+        self, delivery_id: int, tag: bytes, message_format: int, settled: bool, more: bool, size: int
+    ) -> bytes:
+        """The header of a first transfer with any tag and format, before `size` bytes of payload."""
+        fields = (
+            self._handle
+            + b"\x70"
+            + _U32.pack(delivery_id)
+            + bytes((0xA0, len(tag)))
+            + tag
+            + _uint(message_format)
+            + (b"\x41" if settled else b"\x42")
+            + (b"\x41" if more else b"\x42")
+        )
+        body = b"\x00\x53\x14" + _list8(fields, 6)
+        return _FRAME.pack(len(body) + 8 + size, 2, 0, self._channel) + body
+
+    def encode_next(self, more: bool, size: int) -> bytes:
+        """The header of a further transfer of the same delivery, before `size` bytes of payload."""
+        rest = self._continuation + b"\x40\x40\x40\x40" + (b"\x41" if more else b"\x42")
+        return _U32.pack(len(rest) + 4 + size) + rest
+
+    def encode_aborted(self) -> bytes:
+        """A transfer that aborts the delivery begun on the link (spec 2.7.5, aborted)."""
+        body = b"\x00\x53\x14" + _list8(self._handle + b"\x40\x40\x40\x40\x42\x40\x40\x42\x41", 10)
+        return frame(self._channel, body)

@@ -1,0 +1,734 @@
+"""The connection: headers, SASL layer, frames, channels, open and close, idle time-out (spec 2.2 to 2.4).
+
+Strategy: `receive_data` walks the bytes of one read in a single loop. Transfers, dispositions and flows go the
+straight way through `codec.hot`; everything else, and every doubt, goes through the strict decoder. What the
+peer does wrong never raises here: it is answered with close, end or detach and the owner is told. When the read
+is over, the owner hears once per link what came of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+from struct import error as StructError
+from typing import Final
+
+from ..codec.composite import Composite
+from ..codec.definitions import ACCEPTED, Error
+from ..codec.hot import decode_disposition, decode_flow, decode_transfer, frame
+from ..codec.performatives import (
+    Attach,
+    Begin,
+    Close,
+    Detach,
+    Disposition,
+    End,
+    Flow,
+    Open,
+    SaslChallenge,
+    SaslInit,
+    SaslMechanisms,
+    SaslOutcome,
+    SaslResponse,
+    Transfer,
+    decode_performative,
+)
+from ..codec.values import Symbol
+from ..exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ConnectionClosed,
+    ConnectionLost,
+    DecodeError,
+    IdleTimeout,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from .delivery import IncomingDelivery, OutgoingDelivery
+from .errors import (
+    DECODE_ERROR,
+    FRAMING_ERROR,
+    ILLEGAL_STATE,
+    INVALID_FIELD,
+    RESOURCE_LIMIT_EXCEEDED,
+    ConnectionViolation,
+    LinkViolation,
+    SessionViolation,
+    connection_error,
+)
+from .limits import (
+    MAX_HONOURED_IDLE_TIMEOUT,
+    MIN_HONOURED_IDLE_TIMEOUT,
+    MIN_MAX_FRAME_SIZE,
+    OUTPUT_HIGH_WATER,
+    PRE_OPEN_FRAME_SIZE,
+)
+from .observer import Observer
+from .receiver import ReceiverEndpoint, transfer_fields
+from .sasl import SaslClient, SaslServer
+from .sender import SenderEndpoint
+from .session import SessionEndpoint
+from .settings import ConnectionSettings
+from .states import CONNECTION, ConnectionState, Event, SessionState
+
+AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
+SASL_HEADER: Final = b"AMQP\x03\x01\x00\x00"
+EMPTY_FRAME: Final = b"\x00\x00\x00\x08\x02\x00\x00\x00"
+
+_AMQP_FRAME: Final = 0
+_SASL_FRAME: Final = 1
+_HEADER: Final = Struct(">IBBH")
+_SASL_PERFORMATIVES: Final = (SaslMechanisms, SaslInit, SaslChallenge, SaslResponse, SaslOutcome)
+
+#: States in which the peer's frames are looked at; in the others they are thrown away, or there are none.
+_BEFORE_HEADER: Final = frozenset(
+    {ConnectionState.START, ConnectionState.HDR_SENT, ConnectionState.OPEN_PIPE, ConnectionState.OC_PIPE}
+)
+
+
+class ConnectionEndpoint:
+    """One end of a connection, for one stream of bytes; a new stream needs a new endpoint.
+
+    The contract with whoever owns the stream: bytes that arrive go to `receive_data`, the end of the stream to
+    `receive_eof`; what is to be written comes from `data_to_send`, until it gives nothing; `tick` is called at
+    the time it asked for; `paused` says whether the stream takes more bytes now.
+
+    Args:
+        observer: who is told what happens.
+        settings: the terms of this side.
+        server: whether this side waits for the peer's header.
+        sasl: the SASL side of the same role, or None for no SASL layer.
+        sasl_required: whether a server hangs up on clients that begin without the SASL layer.
+
+    Attributes:
+        remote_open: the peer's open, or None.
+        error: why the connection ended, or None; every later call raises this.
+        closed: nothing more will be sent or received: the stream can be closed.
+        last_received: for the owner of the stream: when bytes last arrived, in the time of `tick`.
+    """
+
+    __slots__ = (
+        "_aside",
+        "_aside_needed",
+        "_aside_size",
+        "_credited",
+        "_dirty",
+        "_heartbeat_interval",
+        "_last_sent",
+        "_remote_channels",
+        "_sasl",
+        "_sasl_header_pending",
+        "_sasl_required",
+        "_sessions",
+        "_stalled",
+        "closed",
+        "error",
+        "last_received",
+        "max_frame_size",
+        "observer",
+        "output",
+        "output_bytes",
+        "output_pending",
+        "paused",
+        "remote_max_frame_size",
+        "remote_open",
+        "server",
+        "settings",
+        "settled_deliveries",
+        "settled_incoming",
+        "state",
+        "touched",
+    )
+
+    def __init__(
+        self,
+        observer: Observer,
+        settings: ConnectionSettings,
+        *,
+        server: bool = False,
+        sasl: SaslClient | SaslServer | None = None,
+        sasl_required: bool = True,
+    ) -> None:
+        self._sasl_required = sasl_required
+        self.observer = observer
+        self.settings = settings
+        self.server = server
+        self._sasl = sasl
+        #: The next header of the peer is the one of the SASL layer.
+        self._sasl_header_pending = sasl is not None
+        self.state = ConnectionState.START
+        self.remote_open: Open | None = None
+        self.error: AMQPError | None = None
+        self.closed = False
+        self.last_received = 0.0
+        self._last_sent = 0.0
+        self._heartbeat_interval = 0.0
+        #: The limit on the peer's frames, and on ours: small until open was exchanged.
+        self.max_frame_size = PRE_OPEN_FRAME_SIZE
+        self.remote_max_frame_size = MIN_MAX_FRAME_SIZE
+        self._sessions: dict[int, SessionEndpoint] = {}
+        self._remote_channels: dict[int, SessionEndpoint] = {}
+        #: A frame of which the rest has not arrived, in the pieces it came in.
+        self._aside: list[bytes] = []
+        self._aside_size = 0
+        self._aside_needed = 0
+        self.output: list[bytes] = []
+        #: Bytes of large deliveries among the output; small ones are not worth counting.
+        self.output_bytes = 0
+        self.output_pending = False
+        self.paused = False
+        self._stalled: deque[SessionEndpoint] = deque()
+        self._dirty: list[SessionEndpoint] = []
+        self._credited: list[SenderEndpoint] = []
+        self.touched: list[ReceiverEndpoint] = []
+        self.settled_deliveries: list[OutgoingDelivery] = []
+        self.settled_incoming: list[IncomingDelivery] = []
+
+    # -- local acts ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Client: send the header, and open behind it where no SASL layer has to come first."""
+        if self._sasl is not None:
+            self.write(SASL_HEADER)
+        else:
+            self._send_header()
+            self.open()
+
+    def open(self) -> None:
+        """Send open. A client does that by itself in `start`; a server answers `on_open` with it."""
+        self.state = self._next(Event.SEND_OPEN)
+        settings = self.settings
+        idle = settings.idle_timeout
+        self.send(
+            0,
+            Open(
+                container_id=settings.container_id,
+                hostname=settings.hostname,
+                max_frame_size=settings.max_frame_size,
+                channel_max=settings.channel_max,
+                idle_time_out=None if idle is None else max(1, int(idle * 1000)),
+                offered_capabilities=tuple(Symbol(c) for c in settings.offered_capabilities),
+                desired_capabilities=tuple(Symbol(c) for c in settings.desired_capabilities),
+                properties={Symbol(k): v for k, v in settings.properties.items()} if settings.properties else None,
+            ).encode(),
+        )
+
+    def close(self, error: Error | None = None) -> None:
+        """Send close; the connection is `closed` when the peer answers. Does nothing where that was done."""
+        if self.state in (
+            ConnectionState.CLOSE_SENT,
+            ConnectionState.DISCARDING,
+            ConnectionState.CLOSE_PIPE,
+            ConnectionState.OC_PIPE,
+            ConnectionState.END,
+        ):
+            return
+        event = Event.SEND_CLOSE
+        if error is not None and self.state in (ConnectionState.OPENED, ConnectionState.OPEN_SENT):
+            event = Event.SEND_CLOSE_WITH_ERROR
+        state = CONNECTION.get((self.state, event))
+        if state is None:
+            # Nothing that a close could follow was sent yet.
+            self._end(None)
+            return
+        for session in self._sessions.values():
+            session.flush_runs()
+        self.send(0, Close(error=error).encode())
+        self.state = state
+        if state is ConnectionState.END:
+            self.closed = True
+
+    def session(self, *, first_id: int = 0) -> SessionEndpoint:
+        """A new session end on the lowest free channel, to be begun. `first_id`: its first transfer and delivery id."""
+        if self.error is not None:
+            raise self.error.again()
+        if self.state is not ConnectionState.OPENED:
+            raise LocalProtocolError(f"the connection is not open ({self.state.value})")
+        assert self.remote_open is not None
+        limit = min(self.settings.channel_max, self.remote_open.channel_max)
+        channel = 0
+        while channel in self._sessions:
+            channel += 1
+        if channel > limit:
+            raise LocalProtocolError(f"the connection has no free channel: {limit + 1} sessions are open")
+        session = SessionEndpoint(self, channel, first_id=first_id)
+        self._sessions[channel] = session
+        return session
+
+    def forget(self, session: SessionEndpoint) -> None:
+        """Both sides ended the session: its channels are free."""
+        self._sessions.pop(session.channel, None)
+        self._remote_channels.pop(session.remote_channel, None)
+
+    def fail(self, condition: str, description: str) -> None:
+        """End the connection because the peer broke a rule of it."""
+        error: AMQPError = RemoteProtocolError(description, condition=condition)
+        if condition == DECODE_ERROR:
+            error.__cause__ = DecodeError(description)
+        if self.error is not None:
+            # The peer goes on breaking rules after it was told: there is no use in waiting for its close.
+            self.closed = True
+            return
+        if self.state in (ConnectionState.OPENED, ConnectionState.OPEN_SENT, ConnectionState.CLOSE_RCVD):
+            self.close(Error(Symbol(condition), description[:512]))
+        elif self.state is ConnectionState.OPEN_RCVD:
+            # Spec 2.4.1: whoever closes must have opened.
+            self.open()
+            self.close(Error(Symbol(condition), description[:512]))
+        else:
+            self.closed = True
+        self._ended(error)
+
+    # -- output --------------------------------------------------------------------------------------------------
+
+    def send(self, channel: int, performative: bytes) -> None:
+        """Write a frame of a control performative."""
+        body = frame(channel, performative)
+        limit = self.remote_max_frame_size if self.remote_open is not None else PRE_OPEN_FRAME_SIZE
+        if len(body) > limit:
+            raise LocalProtocolError(f"a frame of {len(body)} bytes, the peer takes at most {limit}")
+        self.write(body)
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the stream."""
+        self.output.append(data)
+        if not self.output_pending:
+            self.output_pending = True
+            self.observer.on_output()
+
+    def mark_dirty(self, session: SessionEndpoint) -> None:
+        """The session has dispositions to write with the next output."""
+        self._dirty.append(session)
+        if not self.output_pending:
+            self.output_pending = True
+            self.observer.on_output()
+
+    def output_full(self) -> bool:
+        """Whether large deliveries should wait for the stream."""
+        return self.paused or self.output_bytes >= OUTPUT_HIGH_WATER
+
+    def stall(self, session: SessionEndpoint) -> None:
+        """The session has more to send when the stream takes it."""
+        if session not in self._stalled:
+            self._stalled.append(session)
+
+    def data_to_send(self) -> list[bytes]:
+        """Take what is to be written now; call again after writing, until nothing comes."""
+        if self._stalled and not self.output_full():
+            stalled, self._stalled = self._stalled, deque()
+            for session in stalled:
+                session.pump()
+        if self._dirty:
+            dirty, self._dirty = self._dirty, []
+            for session in dirty:
+                session.flush_runs()
+        self._tell_settled()
+        self.output_pending = False
+        self.output_bytes = 0
+        output = self.output
+        if output:
+            self.output = []
+        return output
+
+    def pause(self) -> None:
+        """The stream takes no more bytes: what is sent from now on waits in its link."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """The stream takes bytes again."""
+        self.paused = False
+        self._pump_all()
+
+    def _pump_all(self) -> None:
+        for session in list(self._sessions.values()):
+            session.pump()
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> float | None:
+        """Do what is due at `now` (seconds, monotonic): heartbeat, idle time-out. Returns when to call again, or None."""
+        if self.closed or self.error is not None:
+            return None
+        deadlines = []
+        idle = self.settings.idle_timeout
+        if idle is not None and self.remote_open is not None:
+            # A quarter more than stated: a heartbeat may be a little late (spec 2.4.5).
+            deadline = self.last_received + idle * 1.25
+            if now >= deadline:
+                description = f"nothing arrived from the peer for {idle * 1.25:g} s"
+                self.close(Error(Symbol(RESOURCE_LIMIT_EXCEEDED), description))
+                self._ended(IdleTimeout(description, condition=RESOURCE_LIMIT_EXCEEDED))
+                self.closed = True
+                return None
+            deadlines.append(deadline)
+        if self._heartbeat_interval and self.state is ConnectionState.OPENED:
+            deadline = self._last_sent + self._heartbeat_interval
+            if now >= deadline:
+                self.write(EMPTY_FRAME)
+                self._last_sent = now
+                deadline = now + self._heartbeat_interval
+            deadlines.append(deadline)
+        return min(deadlines) if deadlines else None
+
+    def wrote(self, now: float) -> None:
+        """Bytes went to the stream at `now`: the next heartbeat is due half the peer's time-out later."""
+        self._last_sent = now
+
+    # -- input ---------------------------------------------------------------------------------------------------
+
+    def receive_eof(self) -> None:
+        """The stream ended."""
+        self._lose("the peer ended the stream without closing the connection")
+
+    def lose(self, cause: BaseException | None) -> None:
+        """The stream broke."""
+        self._lose(f"the connection was lost: {cause}" if cause is not None else "the connection was lost", cause)
+
+    def _lose(self, description: str, cause: BaseException | None = None) -> None:
+        if self.error is None and not self.closed:
+            error = ConnectionLost(description)
+            if cause is not None:
+                error.__cause__ = cause
+            sasl = self._sasl
+            if sasl is not None and not sasl.done and not self.server and self.remote_open is None and cause is None:
+                error.description += " during authentication"
+            self._end(error)
+        self.closed = True
+
+    def receive_data(self, data: bytes) -> None:
+        """Take the bytes of one read. Never raises for what the peer does."""
+        if self.closed:
+            return
+        if self._aside:
+            self._aside.append(data)
+            self._aside_size += len(data)
+            if self._aside_size < self._aside_needed:
+                return
+            data = b"".join(self._aside)
+            self._aside.clear()
+        try:
+            self._parse(data)
+        except ConnectionViolation as violation:
+            self.fail(violation.condition, violation.description)
+        except DecodeError as error:
+            self.fail(error.condition or DECODE_ERROR, error.description)
+        self._read_over()
+
+    def _parse(self, data: bytes) -> None:
+        pos = 0
+        size = len(data)
+        while self.state in _BEFORE_HEADER or self._sasl_header_pending:
+            if size - pos < 8:
+                if not AMQP_HEADER.startswith(data[pos : min(size, pos + 4)]):
+                    self._bad_header(data[pos:])
+                    return
+                self._put_aside(data, pos, 8)
+                return
+            if not self._on_header(data[pos : pos + 8]):
+                return
+            pos += 8
+            if self._sasl is not None and not self._sasl.done:
+                break
+        channels = self._remote_channels
+        while size - pos >= 8:
+            if self.closed:
+                return
+            frame_size, doff, frame_type, channel = _HEADER.unpack_from(data, pos)
+            end = pos + frame_size
+            if frame_size > self.max_frame_size or frame_size < 8:
+                raise ConnectionViolation(
+                    FRAMING_ERROR, f"a frame of {frame_size} bytes; 8 to {self.max_frame_size} are allowed"
+                )
+            if end > size:
+                self._put_aside(data, pos, frame_size)
+                return
+            # The straight path: a plain AMQP frame for a mapped session, descriptor 0x00 0x53 0x14.
+            if doff == 2 and frame_type == 0 and frame_size > 12 and self.error is None:
+                session = channels.get(channel)
+                if (
+                    session is not None
+                    and session.error is None
+                    and data[pos + 8] == 0
+                    and data[pos + 9] == 0x53
+                    and self._on_hot_frame(session, data, data[pos + 10], pos + 11, end)
+                ):
+                    pos = end
+                    continue
+            self._on_frame(data, pos, end, doff, frame_type, channel)
+            pos = end
+            if self._sasl is not None and self._sasl.done and self.state in _BEFORE_HEADER:
+                # The SASL layer is over: the next bytes are the header of the AMQP layer.
+                if pos < size:
+                    self._parse(data[pos:])
+                return
+        if pos < size:
+            self._put_aside(data, pos, 8)
+
+    def _put_aside(self, data: bytes, pos: int, needed: int) -> None:
+        rest = data[pos:] if pos else data
+        self._aside.append(rest)
+        self._aside_size = len(rest)
+        self._aside_needed = needed
+
+    def _on_hot_frame(self, session: SessionEndpoint, data: bytes, code: int, pos: int, end: int) -> bool:
+        """Transfer, disposition or flow in one of the usual shapes; False where the strict decoder must look."""
+        try:
+            try:
+                if code == 0x14:
+                    transfer = decode_transfer(data, pos, end)
+                    if transfer is None:
+                        return False
+                    handle, delivery_id, tag, message_format, settled, more, start = transfer
+                    session.on_transfer(handle, delivery_id, tag, message_format, settled, more, data[start:end])
+                elif code == 0x15:
+                    disposition = decode_disposition(data, pos, end)
+                    if disposition is None:
+                        return False
+                    role, first, last, is_settled, state = disposition
+                    session.on_disposition(role, first, last, is_settled, ACCEPTED if state else None)
+                elif code == 0x13:
+                    flow = decode_flow(data, pos, end)
+                    if flow is None:
+                        return False
+                    session.on_flow(flow[0], flow[1], flow[2])
+                else:
+                    return False
+            except (IndexError, StructError):
+                return False
+        except SessionViolation as violation:
+            session.fail(violation.condition, violation.description)
+        return True
+
+    def _on_frame(self, data: bytes, pos: int, end: int, doff: int, frame_type: int, channel: int) -> None:
+        start = pos + doff * 4
+        if doff < 2 or start > end:
+            raise ConnectionViolation(FRAMING_ERROR, f"a frame of {end - pos} bytes with data offset {doff}")
+        sasl = self._sasl
+        in_sasl = sasl is not None and not sasl.done
+        if frame_type != (_SASL_FRAME if in_sasl else _AMQP_FRAME):
+            raise ConnectionViolation(
+                FRAMING_ERROR, f"a frame of type {frame_type} {'before the end of' if in_sasl else 'outside'} SASL"
+            )
+        if start == end:
+            if in_sasl:
+                raise ConnectionViolation(FRAMING_ERROR, "an empty SASL frame")
+            return
+        performative, payload = decode_performative(data, start, end)
+        is_sasl = isinstance(performative, _SASL_PERFORMATIVES)
+        if is_sasl is not in_sasl:
+            raise ConnectionViolation(
+                ILLEGAL_STATE, f"{type(performative).__name__} {'before the end of' if in_sasl else 'outside'} SASL"
+            )
+        if payload != end and not isinstance(performative, Transfer):
+            raise DecodeError(f"{end - payload} bytes behind {type(performative).__name__}", offset=payload)
+        if in_sasl:
+            self._on_sasl(performative)
+        else:
+            self._on_performative(performative, channel, data[payload:end])
+
+    def _on_header(self, header: bytes) -> bool:
+        """Take one protocol header of the peer; False where the connection is over."""
+        if self._sasl_header_pending and header == AMQP_HEADER and self.server and not self._sasl_required:
+            self._sasl = None
+            self._sasl_header_pending = False
+        if self._sasl_header_pending:
+            if header != SASL_HEADER:
+                self._bad_header(header)
+                return False
+            self._sasl_header_pending = False
+            if isinstance(self._sasl, SaslServer):
+                self.write(SASL_HEADER)
+                self._send_sasl(self._sasl.offer())
+            return True
+        if header != AMQP_HEADER:
+            self._bad_header(header)
+            return False
+        self.state = self._next(Event.RECEIVE_HEADER)
+        if self.server:
+            self._send_header()
+        return True
+
+    def _bad_header(self, header: bytes) -> None:
+        # Spec 2.2: a server answers what it does not speak with the header of what it does, and hangs up.
+        if self.server:
+            self.write(SASL_HEADER if self._sasl_header_pending else AMQP_HEADER)
+        wanted = "AMQP 1.0 with SASL" if self._sasl_header_pending else "AMQP 1.0"
+        if header[:5] == AMQP_HEADER[:5] and self._sasl_header_pending and not self.server:
+            error: AMQPError = AuthenticationError("the peer does not offer SASL")
+        else:
+            error = RemoteProtocolError(
+                f"the peer does not speak {wanted}: it began with {header[:8]!r}", condition=FRAMING_ERROR
+            )
+        self.closed = True
+        self._ended(error)
+
+    def _send_header(self) -> None:
+        self.state = self._next(Event.SEND_HEADER)
+        self.write(AMQP_HEADER)
+
+    # -- SASL ----------------------------------------------------------------------------------------------------
+
+    def _send_sasl(self, performative: Composite) -> None:
+        self.write(frame(0, performative.encode(), _SASL_FRAME))
+
+    def _on_sasl(self, performative: Composite) -> None:
+        sasl = self._sasl
+        assert sasl is not None
+        answer = sasl.receive(performative)
+        if answer is not None:
+            self._send_sasl(answer)
+        if sasl.error is not None:
+            self.closed = True
+            self._ended(sasl.error)
+        elif sasl.done and not self.server:
+            self._send_header()
+            self.open()
+
+    # -- performatives -------------------------------------------------------------------------------------------
+
+    def _on_performative(self, performative: Composite, channel: int, payload: bytes) -> None:
+        if isinstance(performative, Open):
+            self._on_open(performative)
+            return
+        if isinstance(performative, Close):
+            self._on_close(performative)
+            return
+        if self.error is not None:
+            # We gave up on the connection; what was under way is of no interest (spec 2.4.6, DISCARDING).
+            return
+        if self.remote_open is None or self.state is ConnectionState.END:
+            raise ConnectionViolation(ILLEGAL_STATE, f"{type(performative).__name__} before open or after close")
+        if channel > self.settings.channel_max:
+            raise self.framing_violation(f"channel {channel} is over the channel-max {self.settings.channel_max}")
+        if isinstance(performative, Begin):
+            self._on_begin(performative, channel)
+            return
+        session = self._remote_channels.get(channel)
+        if session is None:
+            raise ConnectionViolation(ILLEGAL_STATE, f"{type(performative).__name__} on channel {channel} without session")
+        if session.error is not None and not isinstance(performative, End):
+            # We ended the session, and the peer had not heard of it yet.
+            return
+        try:
+            if isinstance(performative, Transfer):
+                session.on_transfer(*transfer_fields(performative), payload, bool(performative.aborted))
+            elif isinstance(performative, Disposition):
+                session.on_disposition_frame(performative)
+            elif isinstance(performative, Flow):
+                session.on_flow_frame(performative)
+            elif isinstance(performative, Attach):
+                session.on_attach(performative)
+            elif isinstance(performative, Detach):
+                session.on_detach(performative)
+            elif isinstance(performative, End):
+                session.on_end(performative)
+        except LinkViolation as violation:
+            raise SessionViolation(violation.condition, violation.description) from None
+        except SessionViolation as violation:
+            session.fail(violation.condition, violation.description)
+
+    def framing_violation(self, description: str) -> ConnectionViolation:
+        """For limits whose violation the specification answers with close (spec 2.7.1 channel-max, 2.7.2 handle-max)."""
+        return ConnectionViolation(FRAMING_ERROR, description)
+
+    def _on_open(self, remote: Open) -> None:
+        self.state = self._next(Event.RECEIVE_OPEN)
+        self.remote_open = remote
+        if remote.max_frame_size < MIN_MAX_FRAME_SIZE:
+            raise ConnectionViolation(INVALID_FIELD, f"max-frame-size {remote.max_frame_size} is under 512")
+        self.max_frame_size = self.settings.max_frame_size
+        self.remote_max_frame_size = min(remote.max_frame_size, 1 << 24)
+        if remote.idle_time_out:
+            seconds = min(max(remote.idle_time_out / 1000, MIN_HONOURED_IDLE_TIMEOUT), MAX_HONOURED_IDLE_TIMEOUT)
+            self._heartbeat_interval = seconds / 2
+        if self.error is None:
+            self.observer.on_open()
+
+    def _on_close(self, close: Close) -> None:
+        asked = self.state in (ConnectionState.CLOSE_SENT, ConnectionState.DISCARDING)
+        self.state = self._next(Event.RECEIVE_CLOSE)
+        error = None if asked and close.error is None else connection_error(close.error)
+        if not asked:
+            self.close()
+        self.closed = True
+        self._ended(error)
+
+    def _on_begin(self, begin: Begin, channel: int) -> None:
+        if channel in self._remote_channels:
+            raise ConnectionViolation(ILLEGAL_STATE, f"begin on channel {channel}, where a session is")
+        if begin.remote_channel is None:
+            session = self.session()
+        else:
+            found = self._sessions.get(begin.remote_channel)
+            if found is None or found.state is not SessionState.BEGIN_SENT:
+                raise ConnectionViolation(
+                    ILLEGAL_STATE, f"begin for channel {begin.remote_channel}, where none was asked for"
+                )
+            session = found
+        session.remote_channel = channel
+        self._remote_channels[channel] = session
+        session.on_begin(begin)
+
+    # -- what the owner is told when a read is over --------------------------------------------------------------
+
+    def credit_changed(self, sender: SenderEndpoint) -> None:
+        """The sender got or lost credit during this read."""
+        if sender not in self._credited:
+            self._credited.append(sender)
+
+    def settled_later(self, delivery: OutgoingDelivery) -> None:
+        """The delivery was sent settled, after it had waited."""
+        self.settled_deliveries.append(delivery)
+
+    def _tell_settled(self) -> None:
+        if self.settled_deliveries:
+            settled, self.settled_deliveries = self.settled_deliveries, []
+            self.observer.on_settled(settled)
+        if self.settled_incoming:
+            incoming, self.settled_incoming = self.settled_incoming, []
+            self.observer.on_incoming_settled(incoming)
+
+    def _read_over(self) -> None:
+        self._tell_settled()
+        if self._credited:
+            credited, self._credited = self._credited, []
+            for sender in credited:
+                if sender.error is None:
+                    self.observer.on_credit(sender)
+                    sender.finish_drain()
+        if self.touched:
+            touched, self.touched = self.touched, []
+            for receiver in touched:
+                receiver.touched = False
+                if receiver.session.error is None:
+                    receiver.session.check_window()
+                if receiver.queue:
+                    self.observer.on_deliveries(receiver)
+                receiver.check_drained()
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _end(self, error: AMQPError | None) -> None:
+        """The stream is of no more use."""
+        self.state = ConnectionState.END
+        self.closed = True
+        self._ended(error)
+
+    def _ended(self, error: AMQPError | None) -> None:
+        if self.error is not None:
+            return
+        self.error = error or ConnectionClosed("the connection is closed")
+        for session in list(self._sessions.values()):
+            session.state = SessionState.ENDED
+            session.ended(self.error)
+        self._stalled.clear()
+        self.observer.on_close(error)
+
+    def _next(self, event: Event) -> ConnectionState:
+        state = CONNECTION.get((self.state, event))
+        if state is None:
+            what = f"{event.value} in state {self.state.value}"
+            if event in (Event.RECEIVE_HEADER, Event.RECEIVE_OPEN, Event.RECEIVE_CLOSE):
+                raise ConnectionViolation(ILLEGAL_STATE, what)
+            raise LocalProtocolError(f"{what} is not legal for a connection")
+        return state

@@ -1,0 +1,234 @@
+"""The receiving end of a link: credit given, deliveries put together from their frames (spec 2.6.7, 2.6.14)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from ..codec.performatives import Attach, Transfer
+from ..exceptions import AMQPError, LocalProtocolError
+from .delivery import IncomingDelivery
+from .errors import (
+    INVALID_FIELD,
+    MESSAGE_SIZE_EXCEEDED,
+    TRANSFER_LIMIT_EXCEEDED,
+    LinkViolation,
+    SessionViolation,
+)
+from .limits import (
+    MAX_CREDIT,
+    MAX_DELIVERY_TAG,
+    MAX_EMPTY_TRANSFERS,
+    MAX_MESSAGE_SIZE,
+    MAX_TRANSFERS_PER_DELIVERY,
+)
+from .link import LinkEndpoint
+from .serial import MASK, distance
+
+if TYPE_CHECKING:
+    from .session import SessionEndpoint
+
+ROLE_RECEIVER: Final = True
+
+
+class _Partial:
+    """A delivery of which more frames are to come."""
+
+    __slots__ = ("chunks", "empty", "id", "message_format", "settled", "size", "tag", "transfers")
+
+    def __init__(self, id: int, tag: bytes, message_format: int, settled: bool) -> None:
+        self.id = id
+        self.tag = tag
+        self.message_format = message_format
+        self.settled = settled
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.transfers = 0
+        self.empty = 0
+
+
+class ReceiverEndpoint(LinkEndpoint):
+    """Puts whole deliveries into `queue`, of which the owner takes them.
+
+    Attributes:
+        queue: whole deliveries that the owner did not take yet, oldest first.
+        max_message_size: larger deliveries are refused while they arrive.
+        draining: credit was given with drain and is not used up yet.
+    """
+
+    __slots__ = ("_partial", "draining", "max_message_size", "queue", "touched")
+
+    def __init__(self, session: SessionEndpoint, name: str) -> None:
+        super().__init__(session, name, ROLE_RECEIVER)
+        self.queue: deque[IncomingDelivery] = deque()
+        self.max_message_size = MAX_MESSAGE_SIZE
+        self.draining = False
+        #: Whether the link is in the list of those to look at when the present read is over.
+        self.touched = False
+        self._partial: _Partial | None = None
+
+    def flow(self, credit: int, *, drain: bool = False, echo: bool = False) -> None:
+        """Let the sender send `credit` deliveries from now on; with `drain`, only what it has at hand (spec 2.6.7)."""
+        self.check_usable()
+        if not 0 <= credit <= MAX_CREDIT:
+            raise LocalProtocolError(f"credit must be 0 to {MAX_CREDIT}, not {credit}")
+        self.limit = (self.delivery_count + credit) & MASK
+        self.draining = drain and credit > 0
+        self.session.send_flow(self, drain=drain, echo=echo)
+
+    def on_transfer(
+        self,
+        delivery_id: int,
+        tag: bytes,
+        message_format: int,
+        settled: int,
+        more: int,
+        payload: bytes,
+        aborted: bool = False,
+    ) -> None:
+        """One transfer; arguments as `hot.decode_transfer` gives them."""
+        if self.error is not None or self._partial is not None or more or aborted:
+            self._on_rare_transfer(delivery_id, tag, message_format, settled, more, payload, aborted)
+            return
+        session = self.session
+        if self.delivery_count == self.limit:
+            raise LinkViolation(TRANSFER_LIMIT_EXCEEDED, f"a delivery without credit on the link {self.name!r}")
+        if delivery_id != session.expected_delivery_id or len(tag) > MAX_DELIVERY_TAG:
+            session.check_delivery(delivery_id, tag)
+        if len(payload) > self.max_message_size:
+            raise self._too_large(len(payload))
+        session.expected_delivery_id = (delivery_id + 1) & MASK
+        self.delivery_count = (self.delivery_count + 1) & MASK
+        self._complete(delivery_id, tag, message_format, settled == 1, payload)
+
+    def _complete(self, delivery_id: int, tag: bytes, message_format: int, settled: bool, payload: bytes) -> None:
+        delivery = IncomingDelivery(self, delivery_id, tag, message_format, settled, payload)
+        if not settled:
+            self.session.incoming_unsettled[delivery_id] = delivery
+        self.queue.append(delivery)
+        if not self.touched:
+            self.touch()
+
+    def touch(self) -> None:
+        """Something happened that the owner or the session wants to look at when the read is over."""
+        if not self.touched:
+            self.touched = True
+            self.session.connection.touched.append(self)
+
+    def _on_rare_transfer(
+        self,
+        delivery_id: int,
+        tag: bytes,
+        message_format: int,
+        settled: int,
+        more: int,
+        payload: bytes,
+        aborted: bool,
+    ) -> None:
+        self.touch()
+        if self.error is not None:
+            # We detached, and the peer had not heard of it yet.
+            return
+        session = self.session
+        partial = self._partial
+        if partial is None:
+            if self.delivery_count == self.limit:
+                raise LinkViolation(TRANSFER_LIMIT_EXCEEDED, f"a delivery without credit on the link {self.name!r}")
+            session.check_delivery(delivery_id, tag)
+            session.expected_delivery_id = (delivery_id + 1) & MASK
+            self.delivery_count = (self.delivery_count + 1) & MASK
+            partial = self._partial = _Partial(delivery_id, tag, message_format, settled == 1)
+        else:
+            # Fields may be left out of further transfers, but not changed (spec 2.7.5).
+            if delivery_id >= 0 and delivery_id != partial.id:
+                raise SessionViolation(
+                    INVALID_FIELD,
+                    f"delivery {delivery_id} began on the link {self.name!r} before delivery {partial.id} was complete",
+                )
+            if tag and tag != partial.tag:
+                raise SessionViolation(INVALID_FIELD, f"delivery {partial.id} changed its delivery-tag on the way")
+            if message_format and message_format != partial.message_format:
+                raise SessionViolation(INVALID_FIELD, f"delivery {partial.id} changed its message-format on the way")
+            if settled == 1:
+                partial.settled = True
+        if aborted:
+            self._partial = None
+            return
+        partial.transfers += 1
+        if payload:
+            partial.chunks.append(payload)
+            partial.size += len(payload)
+            partial.empty = 0
+        elif more:
+            partial.empty += 1
+            if partial.empty > MAX_EMPTY_TRANSFERS:
+                raise LinkViolation(INVALID_FIELD, f"delivery {partial.id} has too many empty transfers in a row")
+        if partial.size > self.max_message_size:
+            self._partial = None
+            raise self._too_large(partial.size)
+        if partial.transfers > MAX_TRANSFERS_PER_DELIVERY:
+            self._partial = None
+            raise LinkViolation(MESSAGE_SIZE_EXCEEDED, f"delivery {partial.id} has too many transfers")
+        if more:
+            return
+        self._partial = None
+        chunks = partial.chunks
+        whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._complete(partial.id, partial.tag, partial.message_format, partial.settled, whole)
+
+    def _too_large(self, size: int) -> LinkViolation:
+        return LinkViolation(
+            MESSAGE_SIZE_EXCEEDED,
+            f"a delivery of {size} bytes or more on the link {self.name!r}, which takes {self.max_message_size}",
+        )
+
+    def on_flow(self, delivery_count: int, available: int) -> None:
+        """The sender's view of the link: how far it has come, having used or given back credit (spec 2.6.7)."""
+        if delivery_count >= 0 and delivery_count != self.delivery_count:
+            ahead = distance(self.delivery_count, delivery_count)
+            if ahead < 0 or ahead > self.credit:
+                raise LinkViolation(
+                    INVALID_FIELD,
+                    f"flow with delivery-count {delivery_count} on the link {self.name!r}, which stands at "
+                    f"{self.delivery_count} with credit {self.credit}",
+                )
+            self.delivery_count = delivery_count
+        self.touch()
+
+    def check_drained(self) -> None:
+        """Tell the owner once where a drain is over."""
+        if self.draining and self.delivery_count == self.limit:
+            self.draining = False
+            self.session.connection.observer.on_drained(self)
+
+    def _attaching(self, attach: Attach) -> None:
+        super()._attaching(attach)
+        if attach.role is not ROLE_RECEIVER:
+            # The sender's count is the one that holds (spec 2.6.7).
+            self.delivery_count = self.limit = attach.initial_delivery_count or 0
+        elif attach.max_message_size:
+            self.max_message_size = attach.max_message_size
+
+    def _abandon(self, error: AMQPError) -> None:
+        session = self.session
+        self._partial = None
+        ended = [d for d in session.incoming_unsettled.values() if d.link is self]
+        for delivery in ended:
+            del session.incoming_unsettled[delivery.id]
+            if delivery.state is None:
+                delivery.error = error
+            delivery.settled = True
+        if ended:
+            session.connection.observer.on_incoming_settled(ended)
+
+
+def transfer_fields(transfer: Transfer) -> tuple[int, int, bytes, int, int, int]:
+    """A strictly decoded transfer in the terms of `hot.decode_transfer`, without the payload's position."""
+    return (
+        transfer.handle,
+        -1 if transfer.delivery_id is None else transfer.delivery_id,
+        transfer.delivery_tag or b"",
+        transfer.message_format or 0,
+        -1 if transfer.settled is None else int(transfer.settled),
+        int(transfer.more),
+    )

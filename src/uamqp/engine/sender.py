@@ -1,0 +1,220 @@
+"""The sending end of a link: credit, the queue of what waits for it, frames (spec 2.6.7, 2.6.12, 2.6.14)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from ..codec.definitions import Received
+from ..codec.hot import TransferHeader
+from ..codec.performatives import Attach
+from ..exceptions import AMQPError, EncodeError, InDoubt, MessageTooLarge, NotSent
+from .delivery import OutgoingDelivery
+from .link import SENDER_SETTLE_SETTLED, SENDER_SETTLE_UNSETTLED, LinkEndpoint
+from .serial import MASK, distance
+
+if TYPE_CHECKING:
+    from .session import SessionEndpoint
+
+ROLE_SENDER: Final = False
+
+
+class SenderEndpoint(LinkEndpoint):
+    """Sends deliveries as far as the credit of the link, the window of the session and the socket allow.
+
+    What may not go yet waits in the link's own queue, so links without credit hold up nobody else.
+
+    Attributes:
+        queue: deliveries that wait, oldest first; the first may be sent in part.
+        drain: the receiver wants the credit used up or given back.
+    """
+
+    __slots__ = ("_header", "_next_tag", "drain", "queue", "scheduled", "small")
+
+    def __init__(self, session: SessionEndpoint, name: str) -> None:
+        super().__init__(session, name, ROLE_SENDER)
+        self.queue: deque[OutgoingDelivery] = deque()
+        self.drain = False
+        #: Whether the session has this link in its round of links that have something to send.
+        self.scheduled = False
+        #: The longest payload that fits in one frame.
+        self.small = 0
+        self._next_tag = 0
+        self._header = TransferHeader(0, 0)
+
+    def send(self, payload: bytes, presettled: bool = False, message_format: int = 0) -> OutgoingDelivery:
+        """Send the encoded message, or queue it until the peer gives credit.
+
+        Raises MessageTooLarge where the peer's limit for the link is known to be smaller, EncodeError for a settlement
+        the link does not allow, and the link's error where it has ended; nothing is sent then.
+        """
+        if self.error is not None or self.remote_attach is None:
+            self.check_usable()
+        if presettled:
+            if self.sender_settle_mode == SENDER_SETTLE_UNSETTLED:
+                raise EncodeError("the link was attached with sender settle mode 'unsettled'", field="settled")
+        elif self.sender_settle_mode == SENDER_SETTLE_SETTLED:
+            presettled = True
+        size = len(payload)
+        if self.remote_max_message_size and size > self.remote_max_message_size:
+            raise MessageTooLarge(
+                f"the encoded message has {size} bytes, the peer takes at most {self.remote_max_message_size} on the "
+                f"link {self.name!r}"
+            )
+        delivery = OutgoingDelivery(self, payload, presettled, message_format)
+        session = self.session
+        connection = session.connection
+        if (
+            self.delivery_count == self.limit
+            or self.queue
+            or message_format
+            or size > self.small
+            or session.next_outgoing_id == session.outgoing_limit
+            or connection.paused
+        ):
+            self.queue.append(delivery)
+            session.schedule(self)
+            return delivery
+        delivery_id = session.next_delivery_id
+        session.next_delivery_id = (delivery_id + 1) & MASK
+        session.next_outgoing_id = (session.next_outgoing_id + 1) & MASK
+        self.delivery_count = (self.delivery_count + 1) & MASK
+        delivery.id = delivery_id
+        tag = self._next_tag
+        self._next_tag = (tag + 1) & MASK
+        output = connection.output
+        output.append(self._header.only(delivery_id, tag, presettled, size))
+        output.append(payload)
+        if presettled:
+            delivery.settled = True
+        else:
+            session.outgoing_unsettled[delivery_id] = delivery
+        if not connection.output_pending:
+            connection.output_pending = True
+            connection.observer.on_output()
+        return delivery
+
+    def withdraw(self, delivery: OutgoingDelivery) -> bool:
+        """Take back a delivery that did not go out whole; False where it is too late or it is done.
+
+        One that went out in part is aborted (spec 2.7.5): the receiver forgets what it has of it.
+        """
+        if delivery.settled or delivery not in self.queue:
+            return False
+        if delivery.id < 0:
+            self.queue.remove(delivery)
+        else:
+            self.session.outgoing_unsettled.pop(delivery.id, None)
+            delivery.aborted = True
+        delivery.error = NotSent("the message was withdrawn before it was sent")
+        delivery.settled = True
+        return True
+
+    def send_next(self) -> bool:
+        """Send one frame of the first delivery in the queue; False where nothing may be sent now."""
+        if not self.queue:
+            return False
+        session = self.session
+        connection = session.connection
+        delivery = self.queue[0]
+        payload = delivery.payload
+        size = len(payload)
+        start = delivery.position
+        stop = min(size, start + self.small)
+        more = stop < size
+        if delivery.aborted:
+            more = False
+            stop = start
+            head = self._header.encode_aborted()
+        elif delivery.id < 0:
+            if self.delivery_count == self.limit:
+                return False
+            delivery.id = session.next_delivery_id
+            session.next_delivery_id = (delivery.id + 1) & MASK
+            self.delivery_count = (self.delivery_count + 1) & MASK
+            tag = self._next_tag.to_bytes(4, "big")
+            self._next_tag = (self._next_tag + 1) & MASK
+            if not delivery.presettled:
+                session.outgoing_unsettled[delivery.id] = delivery
+            head = self._header.encode_first(
+                delivery.id, tag, delivery.message_format, delivery.presettled, more, stop
+            )
+        else:
+            head = self._header.encode_next(more, stop - start)
+        session.next_outgoing_id = (session.next_outgoing_id + 1) & MASK
+        delivery.position = stop
+        connection.write(head)
+        if stop > start:
+            connection.write(payload if stop - start == size else payload[start:stop])
+        connection.output_bytes += stop - start
+        if not more:
+            self.queue.popleft()
+            if delivery.presettled and not delivery.settled:
+                delivery.settled = True
+                connection.settled_later(delivery)
+        return True
+
+    def on_flow(self, delivery_count: int, credit: int, drain: bool) -> None:
+        """The receiver's view of the link; what it does not know yet is already under way (spec 2.6.7)."""
+        if delivery_count < 0:
+            # The receiver had not seen our attach.
+            assert self.attach_frame is not None
+            delivery_count = self.attach_frame.initial_delivery_count or 0
+        limit = (delivery_count + credit) & MASK
+        # The receiver may take credit back, but what was sent meanwhile stays sent.
+        if distance(self.delivery_count, limit) < 0:
+            limit = self.delivery_count
+        self.limit = limit
+        self.drain = drain
+        if self.queue:
+            self.session.schedule(self)
+        self.session.connection.credit_changed(self)
+
+    def finish_drain(self) -> None:
+        """Give back the credit that nothing is left to use for, where the receiver asked for that."""
+        if self.drain and not self.queue and self.error is None:
+            self.drain = False
+            self.delivery_count = self.limit
+            self.session.send_flow(self, drain=True)
+
+    def _attaching(self, attach: Attach) -> None:
+        super()._attaching(attach)
+        session = self.session
+        self._header = TransferHeader(session.channel, self.handle)
+        # A first header with tag and format is a little longer than the one of the straight path.
+        self.small = session.connection.remote_max_frame_size - self._header.overhead - 5
+
+    def _abandon(self, error: AMQPError) -> None:
+        session = self.session
+        ended: list[OutgoingDelivery] = []
+        for delivery in [d for d in session.outgoing_unsettled.values() if d.link is self]:
+            del session.outgoing_unsettled[delivery.id]
+            # An outcome of which only the settling is missing is an outcome all the same.
+            if delivery.state is None or isinstance(delivery.state, Received):
+                delivery.error = InDoubt(
+                    f"the message was sent, but the link ended before its outcome arrived: {error}",
+                    condition=error.condition,
+                    info=error.info,
+                    remote=error.remote,
+                )
+                delivery.error.__cause__ = error
+            ended.append(delivery)
+        for delivery in self.queue:
+            if delivery.id < 0:
+                delivery.error = NotSent(
+                    f"the link ended before the message was sent: {error}",
+                    condition=error.condition,
+                    info=error.info,
+                    remote=error.remote,
+                )
+            elif delivery.presettled and not delivery.settled:
+                delivery.error = InDoubt(f"the link ended while the message was being sent: {error}")
+            else:
+                continue
+            delivery.error.__cause__ = error
+            ended.append(delivery)
+        self.queue.clear()
+        for delivery in ended:
+            delivery.settled = True
+        if ended:
+            session.connection.observer.on_settled(ended)

@@ -1,0 +1,492 @@
+"""A session: windows, handles, delivery ids, and which link a frame is for (spec 2.5)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any, Final
+
+from ..codec.definitions import ACCEPTED, Error
+from ..codec.hot import encode_disposition, encode_flow
+from ..codec.performatives import Attach, Begin, Detach, Disposition, End, Flow
+from ..codec.values import Symbol
+from ..exceptions import AMQPError, LocalProtocolError, SessionEnded
+from .delivery import IncomingDelivery, OutgoingDelivery, State, is_terminal
+from .errors import (
+    ERRANT_LINK,
+    HANDLE_IN_USE,
+    ILLEGAL_STATE,
+    INVALID_FIELD,
+    UNATTACHED_HANDLE,
+    WINDOW_VIOLATION,
+    LinkViolation,
+    SessionViolation,
+    session_error,
+)
+from .limits import HANDLE_MAX, INCOMING_WINDOW, MAX_DELIVERY_TAG
+from .link import LinkEndpoint
+from .receiver import ReceiverEndpoint
+from .sender import SenderEndpoint
+from .serial import MASK, distance
+from .settlement import ACCEPTED_STATE, DispositionRun
+from .states import SESSION, Event, LinkState, SessionState
+
+if TYPE_CHECKING:
+    from .connection import ConnectionEndpoint
+
+#: As much as we ever announce to send; the peer's window is what limits it.
+OUTGOING_WINDOW: Final = 0x7FFFFFFF
+
+
+def _ids(first: int, span: int, unsettled: Mapping[int, object]) -> list[int]:
+    """The ids of a range, or those of the unsettled deliveries that lie in it: whichever are fewer."""
+    if span <= len(unsettled):
+        return [(first + n) & MASK for n in range(span)]
+    return [id for id in unsettled if (id - first) & MASK < span]
+
+
+class SessionEndpoint:
+    """One end of a session.
+
+    Attributes:
+        channel: the channel that this side sends on.
+        remote_begin: the peer's begin, or None.
+        error: why the session ended, or None; every later call on it raises this.
+        outgoing_unsettled, incoming_unsettled: deliveries by delivery-id, oldest first.
+        context: for the owner: its own object for this session.
+    """
+
+    __slots__ = (
+        "_ending",
+        "_free",
+        "_handles",
+        "_links",
+        "_names",
+        "_outgoing_run",
+        "_ready",
+        "channel",
+        "connection",
+        "context",
+        "dirty",
+        "error",
+        "expected_delivery_id",
+        "handle_max",
+        "incoming_limit",
+        "incoming_run",
+        "incoming_unsettled",
+        "incoming_window",
+        "next_delivery_id",
+        "next_incoming_id",
+        "next_outgoing_id",
+        "outgoing_limit",
+        "outgoing_unsettled",
+        "remote_begin",
+        "remote_channel",
+        "remote_handle_max",
+        "state",
+    )
+
+    def __init__(self, connection: ConnectionEndpoint, channel: int, *, first_id: int = 0) -> None:
+        self.connection = connection
+        self.channel = channel
+        self.remote_channel = -1
+        self.state = SessionState.UNMAPPED
+        self.remote_begin: Begin | None = None
+        self.error: AMQPError | None = None
+        self.context: Any = None
+        #: Whether a run waits to be flushed.
+        self.dirty = False
+        self._ending: End | None = None
+        self.handle_max = HANDLE_MAX
+        self.remote_handle_max = MASK
+        #: Links by our handle, by the peer's handle, and by name and role.
+        self._handles: dict[int, LinkEndpoint] = {}
+        self._free: list[int] = []
+        self._links: dict[int, LinkEndpoint] = {}
+        self._names: dict[tuple[str, bool], LinkEndpoint] = {}
+        #: Senders with something to send, served in turn.
+        self._ready: deque[SenderEndpoint] = deque()
+        #: Transfer ids of the spec's session windows: a window is kept as the id where it ends.
+        self.incoming_window = INCOMING_WINDOW
+        self.next_outgoing_id = first_id
+        self.outgoing_limit = first_id
+        self.next_incoming_id = 0
+        self.incoming_limit = 0
+        self.next_delivery_id = first_id
+        self.expected_delivery_id = -1
+        self.outgoing_unsettled: dict[int, OutgoingDelivery] = {}
+        self.incoming_unsettled: dict[int, IncomingDelivery] = {}
+        self.incoming_run = DispositionRun()
+        self._outgoing_run = DispositionRun()
+
+    # -- local acts ----------------------------------------------------------------------------------------------
+
+    def begin(self, *, incoming_window: int = INCOMING_WINDOW, handle_max: int = HANDLE_MAX) -> None:
+        """Send begin: ask for the session, or answer the peer's."""
+        self.state = self._next(Event.SEND_OPEN)
+        self.incoming_window = incoming_window
+        self.handle_max = handle_max
+        self.incoming_limit = (self.next_incoming_id + incoming_window) & MASK
+        begin = Begin(
+            remote_channel=None if self.remote_channel < 0 else self.remote_channel,
+            next_outgoing_id=self.next_outgoing_id,
+            incoming_window=incoming_window,
+            outgoing_window=OUTGOING_WINDOW,
+            handle_max=handle_max,
+        )
+        self.connection.send(self.channel, begin.encode())
+
+    def end(self, error: Error | None = None) -> None:
+        """Send end; its links are of no more use. Does nothing where the session ended."""
+        if self.state is SessionState.BEGIN_SENT:
+            # There is no end for a session that is not mapped yet; it goes out when the peer's begin is there.
+            self._ending = End(error=error)
+            return
+        if self.state not in (SessionState.MAPPED, SessionState.END_RCVD):
+            return
+        self.flush_runs()
+        self.state = self._next(Event.SEND_CLOSE if error is None else Event.SEND_CLOSE_WITH_ERROR)
+        self.connection.send(self.channel, End(error=error).encode())
+        if self.state is SessionState.ENDED:
+            self.connection.forget(self)
+
+    def fail(self, condition: str, description: str) -> None:
+        """End the session because the peer broke a rule of it."""
+        error = SessionEnded(description, condition=condition)
+        self.end(Error(Symbol(condition), description))
+        self.ended(error)
+
+    def sender(self, name: str) -> SenderEndpoint:
+        """A new sending link end, to be attached."""
+        link = SenderEndpoint(self, name)
+        self._name(link)
+        return link
+
+    def receiver(self, name: str) -> ReceiverEndpoint:
+        """A new receiving link end, to be attached."""
+        link = ReceiverEndpoint(self, name)
+        self._name(link)
+        return link
+
+    def check_usable(self) -> None:
+        """Raise where the session has ended or is not mapped yet."""
+        if self.error is not None:
+            raise self.error.again()
+        if self.state is not SessionState.MAPPED:
+            raise LocalProtocolError(f"the session is not mapped ({self.state.value})")
+
+    def assign_handle(self, link: LinkEndpoint) -> None:
+        """Give the link the lowest free handle of this side."""
+        limit = min(self.handle_max, self.remote_handle_max)
+        handle = heappop(self._free) if self._free else len(self._handles)
+        if handle > limit:
+            raise LocalProtocolError(f"the session has no free handle: {limit + 1} links are attached")
+        link.handle = handle
+        self._handles[handle] = link
+
+    def forget(self, link: LinkEndpoint) -> None:
+        """Both sides detached the link: its handles and its name are free."""
+        if self._handles.pop(link.handle, None) is not None:
+            heappush(self._free, link.handle)
+        self._links.pop(link.remote_handle, None)
+        if self._names.get((link.name, link.role)) is link:
+            del self._names[link.name, link.role]
+
+    def _name(self, link: LinkEndpoint) -> None:
+        key = (link.name, link.role)
+        if key in self._names:
+            raise LocalProtocolError(f"a link {link.name!r} of the same direction exists in this session")
+        self._names[key] = link
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def schedule(self, sender: SenderEndpoint) -> None:
+        """The sender has something queued: send what may go now, the rest in its turn."""
+        if not sender.scheduled:
+            sender.scheduled = True
+            self._ready.append(sender)
+        self.pump()
+
+    def pump(self) -> None:
+        """Let the waiting links send in turn, a frame each, as far as window and socket allow."""
+        ready = self._ready
+        connection = self.connection
+        while ready and self.next_outgoing_id != self.outgoing_limit and self.state is SessionState.MAPPED:
+            if connection.output_full():
+                connection.stall(self)
+                return
+            sender = ready.popleft()
+            if sender.error is None and sender.send_next():
+                ready.append(sender)
+            else:
+                sender.scheduled = False
+
+    def send_flow(self, link: LinkEndpoint | None = None, *, drain: bool = False, echo: bool = False) -> None:
+        """Send flow with the state of the session and, if given, of a link; opens our incoming window again."""
+        self.incoming_limit = (self.next_incoming_id + self.incoming_window) & MASK
+        numbers = [
+            self.next_incoming_id if self.remote_begin is not None else -1,
+            self.incoming_window,
+            self.next_outgoing_id,
+            OUTGOING_WINDOW,
+        ]
+        if link is not None:
+            available = len(link.queue) if isinstance(link, SenderEndpoint) else -1
+            numbers += [link.handle, link.delivery_count, link.credit, available]
+        self.connection.write(encode_flow(self.channel, numbers, drain, echo))
+
+    # -- settling ------------------------------------------------------------------------------------------------
+
+    def settle_incoming(self, id: int, state: bytes, settled: bool) -> None:
+        """Our outcome for a received delivery: join the run, or begin a new one."""
+        run = self.incoming_run
+        if not run.add(id, state, settled):
+            self._flush(run, True)
+            run.add(id, state, settled)
+        self._mark_dirty()
+
+    def _settle_outgoing(self, id: int, state: bytes) -> None:
+        run = self._outgoing_run
+        if not run.add(id, state, True):
+            self._flush(run, False)
+            run.add(id, state, True)
+        self._mark_dirty()
+
+    def _mark_dirty(self) -> None:
+        if not self.dirty:
+            self.dirty = True
+            self.connection.mark_dirty(self)
+
+    def flush_runs(self) -> None:
+        """Write the dispositions that wait."""
+        self.dirty = False
+        self._flush(self.incoming_run, True)
+        self._flush(self._outgoing_run, False)
+
+    def _flush(self, run: DispositionRun, role: bool) -> None:
+        if run.first < 0:
+            return
+        if self.state is SessionState.MAPPED:
+            last = (run.next - 1) & MASK
+            self.connection.write(encode_disposition(self.channel, role, run.first, last, run.settled, run.state))
+        run.clear()
+
+    # -- frames of the peer --------------------------------------------------------------------------------------
+
+    def on_begin(self, begin: Begin) -> None:
+        """The peer's begin."""
+        self.state = self._next(Event.RECEIVE_OPEN)
+        self.remote_begin = begin
+        self.next_incoming_id = begin.next_outgoing_id
+        self.incoming_limit = (self.next_incoming_id + self.incoming_window) & MASK
+        self.outgoing_limit = (self.next_outgoing_id + begin.incoming_window) & MASK
+        self.remote_handle_max = begin.handle_max
+        if self._ending is not None:
+            ending, self._ending = self._ending, None
+            self.end(ending.error)
+            return
+        self.connection.observer.on_begin(self)
+
+    def on_end(self, end: End) -> None:
+        """The peer's end: the answer to ours, or its own wish, which is granted at once."""
+        asked = self.state in (SessionState.END_SENT, SessionState.DISCARDING)
+        self.state = self._next(Event.RECEIVE_CLOSE)
+        error = None if asked and end.error is None else session_error(end.error)
+        if asked:
+            self.connection.forget(self)
+        else:
+            self.end()
+        self.ended(error)
+
+    def ended(self, error: AMQPError | None) -> None:
+        """The session is of no more use: end its links, tell the owner. Once."""
+        if self.error is not None:
+            return
+        self.error = error or LocalProtocolError("the session has ended")
+        for link in list(self._names.values()):
+            link.state = LinkState.ENDED
+            link.ended(self.error)
+        self._ready.clear()
+        self.connection.observer.on_end(self, error)
+
+    def on_transfer(
+        self,
+        handle: int,
+        delivery_id: int,
+        tag: bytes,
+        message_format: int,
+        settled: int,
+        more: int,
+        payload: bytes,
+        aborted: bool = False,
+    ) -> None:
+        """One transfer frame; arguments as `hot.decode_transfer` gives them."""
+        if self.next_incoming_id == self.incoming_limit:
+            raise SessionViolation(WINDOW_VIOLATION, "a transfer outside the incoming window")
+        self.next_incoming_id = (self.next_incoming_id + 1) & MASK
+        link = self._links.get(handle)
+        if link is None:
+            raise self._unattached(handle)
+        if not isinstance(link, ReceiverEndpoint):
+            raise SessionViolation(ERRANT_LINK, f"a transfer from the receiver of the link {link.name!r}")
+        try:
+            link.on_transfer(delivery_id, tag, message_format, settled, more, payload, aborted)
+        except LinkViolation as violation:
+            link.fail(violation.condition, violation.description)
+
+    def check_delivery(self, delivery_id: int, tag: bytes) -> None:
+        """The first frame of a delivery must have an id that was not used before, and a tag of legal size."""
+        if delivery_id < 0:
+            raise SessionViolation(INVALID_FIELD, "the first transfer of a delivery without delivery-id")
+        if len(tag) > MAX_DELIVERY_TAG:
+            raise SessionViolation(INVALID_FIELD, f"a delivery-tag of {len(tag)} bytes")
+        if self.expected_delivery_id >= 0 and distance(self.expected_delivery_id, delivery_id) < 0:
+            raise SessionViolation(INVALID_FIELD, f"delivery-id {delivery_id} was used before")
+
+    def check_window(self) -> None:
+        """Open the incoming window again when half of it is used."""
+        used = self.incoming_window - ((self.incoming_limit - self.next_incoming_id) & MASK)
+        if used * 2 >= self.incoming_window and self.state is SessionState.MAPPED:
+            self.send_flow()
+
+    def on_attach(self, attach: Attach) -> None:
+        """The peer's attach."""
+        if attach.handle > self.handle_max:
+            raise self.connection.framing_violation(f"handle {attach.handle} is over the handle-max {self.handle_max}")
+        if attach.handle in self._links:
+            raise SessionViolation(HANDLE_IN_USE, f"handle {attach.handle} is in use")
+        role = not attach.role
+        link = self._names.get((attach.name, role))
+        if link is None:
+            link = self.receiver(attach.name) if role else self.sender(attach.name)
+        elif link.remote_attach is not None:
+            raise SessionViolation(HANDLE_IN_USE, f"a link {attach.name!r} of the same direction is attached")
+        self._links[attach.handle] = link
+        link.on_attach(attach)
+
+    def on_detach(self, detach: Detach) -> None:
+        """The peer's detach."""
+        link = self._links.get(detach.handle)
+        if link is None:
+            raise self._unattached(detach.handle)
+        link.on_detach(detach)
+
+    def on_flow_frame(self, flow: Flow) -> None:
+        """A flow that went through the strict decoder."""
+        values = (
+            flow.next_incoming_id,
+            flow.incoming_window,
+            flow.next_outgoing_id,
+            flow.outgoing_window,
+            flow.handle,
+            flow.delivery_count,
+            flow.link_credit,
+            flow.available,
+        )
+        self.on_flow([-1 if v is None else v for v in values], bool(flow.drain), bool(flow.echo))
+
+    def on_flow(self, numbers: list[int], drain: bool, echo: bool) -> None:
+        """A flow frame; arguments as `hot.decode_flow` gives them."""
+        next_incoming, window, next_outgoing, _, handle, delivery_count, credit, available = numbers
+        if next_incoming < 0:
+            # The peer had not seen our begin; nothing was sent before it either (spec 2.5.6).
+            assert self.remote_begin is not None
+            next_incoming = (self.next_outgoing_id - self._sent_since_begin()) & MASK
+        elif distance(next_incoming, self.next_outgoing_id) < 0:
+            raise SessionViolation(
+                INVALID_FIELD, f"flow with next-incoming-id {next_incoming}, ahead of {self.next_outgoing_id}"
+            )
+        limit = (next_incoming + window) & MASK
+        self.outgoing_limit = self.next_outgoing_id if distance(self.next_outgoing_id, limit) < 0 else limit
+        # Spec 2.5.6: the peer's count is the one that holds, the room in our window stays the same.
+        self.incoming_limit = (self.incoming_limit + next_outgoing - self.next_incoming_id) & MASK
+        self.next_incoming_id = next_outgoing
+        link: LinkEndpoint | None = None
+        if handle >= 0:
+            link = self._links.get(handle)
+            if link is None:
+                raise self._unattached(handle)
+            if link.error is None:
+                self._on_link_flow(link, delivery_count, credit, drain, available)
+        elif delivery_count >= 0 or credit >= 0 or available >= 0:
+            raise SessionViolation(INVALID_FIELD, "flow with link state and no handle")
+        self.pump()
+        if echo and self.state is SessionState.MAPPED:
+            self.send_flow(link if link is not None and link.error is None else None)
+
+    def _on_link_flow(self, link: LinkEndpoint, delivery_count: int, credit: int, drain: bool, available: int) -> None:
+        if isinstance(link, SenderEndpoint):
+            if credit >= 0:
+                link.on_flow(delivery_count, credit, drain)
+        elif isinstance(link, ReceiverEndpoint):
+            try:
+                link.on_flow(delivery_count, available)
+            except LinkViolation as violation:
+                link.fail(violation.condition, violation.description)
+
+    def _sent_since_begin(self) -> int:
+        assert self.remote_begin is not None
+        begun = (self.outgoing_limit - self.remote_begin.incoming_window) & MASK
+        return (self.next_outgoing_id - begun) & MASK
+
+    def on_disposition_frame(self, disposition: Disposition) -> None:
+        """A disposition that went through the strict decoder."""
+        first = disposition.first
+        last = first if disposition.last is None else disposition.last
+        self.on_disposition(bool(disposition.role), first, last, bool(disposition.settled), disposition.state)
+
+    def on_disposition(self, role: bool, first: int, last: int, settled: bool, state: State | None) -> None:
+        """What the peer says of the deliveries first … last; costs no more than the deliveries there are."""
+        if distance(first, last) < 0:
+            raise SessionViolation(INVALID_FIELD, f"a disposition from {first} back to {last}")
+        if role:
+            self._on_outcomes(first, last, settled, state)
+        else:
+            self._on_sender_disposition(first, last, settled)
+
+    def _on_outcomes(self, first: int, last: int, settled: bool, state: State | None) -> None:
+        unsettled = self.outgoing_unsettled
+        done = self.connection.settled_deliveries
+        span = ((last - first) & MASK) + 1
+        terminal = is_terminal(state)
+        for id in _ids(first, span, unsettled):
+            delivery = unsettled.get(id)
+            if delivery is None:
+                continue
+            if state is not None:
+                delivery.state = state
+            if settled or terminal:
+                del unsettled[id]
+                delivery.settled = True
+                done.append(delivery)
+                if not settled:
+                    # The receiver waits for us to settle (receiver settle mode second).
+                    encoded = ACCEPTED_STATE if state is ACCEPTED or state is None else state.encode()
+                    self._settle_outgoing(id, encoded)
+
+    def _on_sender_disposition(self, first: int, last: int, settled: bool) -> None:
+        unsettled = self.incoming_unsettled
+        span = ((last - first) & MASK) + 1
+        if not settled:
+            return
+        done = self.connection.settled_incoming
+        for id in _ids(first, span, unsettled):
+            delivery = unsettled.pop(id, None)
+            if delivery is None:
+                continue
+            if delivery.state is None:
+                delivery.error = LocalProtocolError("the sender settled the delivery before it was settled here")
+            delivery.settled = True
+            done.append(delivery)
+
+    def _unattached(self, handle: int) -> SessionViolation:
+        return SessionViolation(UNATTACHED_HANDLE, f"no link is attached with handle {handle}")
+
+    def _next(self, event: Event) -> SessionState:
+        state = SESSION.get((self.state, event))
+        if state is None:
+            if event in (Event.SEND_OPEN, Event.SEND_CLOSE, Event.SEND_CLOSE_WITH_ERROR):
+                raise LocalProtocolError(f"{event.value} is not legal for a session in state {self.state.value}")
+            raise SessionViolation(ILLEGAL_STATE, f"{event.value} for a session in state {self.state.value}")
+        return state

@@ -1,0 +1,53 @@
+"""What one side states in its open (spec 2.7.1), and how strict it is before that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .limits import CHANNEL_MAX, MAX_FRAME_SIZE
+
+
+class ConnectionSettings:
+    """The terms of this side.
+
+    Attributes:
+        container_id: the name of this container.
+        hostname: the host that the client wants to talk to, or None.
+        max_frame_size: bytes of the largest frame that this side takes.
+        channel_max: the highest channel number that this side takes.
+        idle_timeout: seconds after which a silent peer is given up, or None; stated to the peer.
+        properties, offered_capabilities, desired_capabilities: sent in open.
+    """
+
+    __slots__ = (
+        "channel_max",
+        "container_id",
+        "desired_capabilities",
+        "hostname",
+        "idle_timeout",
+        "max_frame_size",
+        "offered_capabilities",
+        "properties",
+    )
+
+    def __init__(
+        self,
+        container_id: str,
+        *,
+        hostname: str | None = None,
+        max_frame_size: int = MAX_FRAME_SIZE,
+        channel_max: int = CHANNEL_MAX,
+        idle_timeout: float | None = None,
+        properties: Mapping[str, Any] | None = None,
+        offered_capabilities: Sequence[str] = (),
+        desired_capabilities: Sequence[str] = (),
+    ) -> None:
+        self.container_id = container_id
+        self.hostname = hostname
+        self.max_frame_size = max_frame_size
+        self.channel_max = channel_max
+        self.idle_timeout = idle_timeout
+        self.properties = properties
+        self.offered_capabilities = offered_capabilities
+        self.desired_capabilities = desired_capabilities

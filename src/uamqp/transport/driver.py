@@ -1,0 +1,157 @@
+"""What the client's coroutines need from whatever runs them: waiters, time, tasks, a stream.
+
+The coroutines in `uamqp.aio` await nothing but waiters of their driver, so the same text runs under asyncio
+(`EventLoopDriver`) and in blocking code (`BlockingDriver`).
+"""
+
+from __future__ import annotations
+
+import ssl
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Protocol
+
+from ..engine.connection import ConnectionEndpoint
+from .address import Endpoint
+
+
+class Waiter(Protocol):
+    """Something to wait for once; its result is False where time ran out before it was woken."""
+
+    def done(self) -> bool:
+        """Whether it was woken, or nobody waits any more."""
+        ...
+
+    def set_result(self, result: bool) -> None:
+        """Wake who waits; only while it is not done."""
+        ...
+
+    def __await__(self) -> Generator[Any, Any, bool]: ...
+
+
+class Timer(Protocol):
+    """A call in the future."""
+
+    def cancel(self) -> None:
+        """Forget it."""
+        ...
+
+
+class BackgroundTask(Protocol):
+    """A coroutine that runs beside the others."""
+
+    def cancel(self) -> object:
+        """Stop it at the await where it stands."""
+        ...
+
+
+def wake(waiter: Waiter | None) -> None:
+    """Wake who waits, if anybody does."""
+    if waiter is not None and not waiter.done():
+        waiter.set_result(True)
+
+
+class Driver(ABC):
+    """One stream, its engine, and the means to wait. One connection each."""
+
+    deadlines: Deadlines
+
+    @abstractmethod
+    async def connect(
+        self, endpoint: Endpoint, context: ssl.SSLContext | None, server_hostname: str | None, timeout: float
+    ) -> None:
+        """Open the stream. Raises ConnectionLost or OperationTimeout."""
+
+    @abstractmethod
+    def run_engine(self, engine: ConnectionEndpoint) -> None:
+        """Feed the engine from the stream from now on, and the stream from the engine."""
+
+    @abstractmethod
+    def waiter(self) -> Waiter:
+        """Something new to wait for."""
+
+    @abstractmethod
+    def now(self) -> float:
+        """Seconds on a clock that only goes forward."""
+
+    @abstractmethod
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call back at that time, in the thread that drives the connection."""
+
+    @abstractmethod
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> BackgroundTask:
+        """Run the coroutine beside the others; it must not raise."""
+
+    @abstractmethod
+    def flush_soon(self) -> None:
+        """The engine has output; write it when the present turn is over."""
+
+    @abstractmethod
+    async def disconnect(self, timeout: float) -> None:
+        """Write what is left, close the stream and give back its resources; safe to call twice."""
+
+    @abstractmethod
+    def tick(self) -> None:
+        """The engine's deadlines may have changed: call its `tick` now."""
+
+    async def wait(self, waiter: Waiter, timeout: float | None) -> bool:
+        """Wait until woken; False where `timeout` seconds passed first. None waits for ever."""
+        if timeout is None:
+            return await waiter
+        self.deadlines.add(waiter, timeout)
+        try:
+            return await waiter
+        finally:
+            self.deadlines.remove(waiter, timeout)
+
+    async def sleep(self, delay: float) -> None:
+        """Wait for `delay` seconds."""
+        waiter = self.waiter()
+        timer = self.call_at(self.now() + delay, lambda: wake(waiter))
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+
+class Deadlines:
+    """Time-outs of many waiters at the cost of two dictionary operations each.
+
+    Nearly all calls use the same few time-outs, and of one duration the first to be added is the first to run out.
+    So there is a queue per duration, and one timer per queue, set anew only when it fires.
+    """
+
+    __slots__ = ("_call_at", "_now", "_queues")
+
+    def __init__(self, now: Callable[[], float], call_at: Callable[[float, Callable[[], None]], Timer]) -> None:
+        self._now = now
+        self._call_at = call_at
+        self._queues: dict[float, dict[Waiter, float]] = {}
+
+    def add(self, waiter: Waiter, timeout: float) -> None:
+        """Wake the waiter with False in `timeout` seconds, unless it is removed before."""
+        when = self._now() + timeout
+        queue = self._queues.get(timeout)
+        if queue is None:
+            queue = self._queues[timeout] = {}
+            self._call_at(when, lambda: self._expire(timeout))
+        queue[waiter] = when
+
+    def remove(self, waiter: Waiter, timeout: float) -> None:
+        """The waiter needs no deadline any more."""
+        queue = self._queues.get(timeout)
+        if queue is not None:
+            queue.pop(waiter, None)
+
+    def _expire(self, timeout: float) -> None:
+        queue = self._queues[timeout]
+        now = self._now()
+        while queue:
+            waiter, when = next(iter(queue.items()))
+            if when > now:
+                self._call_at(when, lambda: self._expire(timeout))
+                return
+            del queue[waiter]
+            if not waiter.done():
+                waiter.set_result(False)
+        del self._queues[timeout]

@@ -1,0 +1,187 @@
+"""The asyncio driver: one `asyncio.Protocol` per connection, one write per turn of the loop, no threads, no polling."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from ..engine.connection import ConnectionEndpoint
+from ..exceptions import ConnectionLost, OperationTimeout
+from .address import Endpoint
+from .driver import BackgroundTask, Deadlines, Driver, Timer, Waiter, wake
+
+#: Bytes that may wait in the loop's transport before the engine is told to wait.
+_HIGH_WATER: Final = 1024 * 1024
+#: From this size on a piece of output is handed over as it is instead of being copied into one write.
+_LARGE: Final = 65_536
+#: Seconds after which the next address of a host is tried beside the first.
+_HAPPY_EYEBALLS_DELAY: Final = 0.25
+
+
+class EventLoopDriver(asyncio.Protocol, Driver):
+    """Moves bytes between a transport of the running loop and an engine; used by the client and by the broker."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport | None = None
+        self.engine: ConnectionEndpoint | None = None
+        self.deadlines = Deadlines(self.loop.time, self.loop.call_at)
+        self.waiter: Callable[[], Waiter] = self.loop.create_future  # type: ignore[method-assign, assignment]
+        self.now = self.loop.time  # type: ignore[method-assign]
+        self._flush_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._early: list[bytes] = []
+        self._lost = False
+        self._lost_waiter: Waiter | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- Driver --------------------------------------------------------------------------------------------------
+
+    async def connect(
+        self, endpoint: Endpoint, context: ssl.SSLContext | None, server_hostname: str | None, timeout: float
+    ) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await self.loop.create_connection(
+                    lambda: self,
+                    endpoint.host,
+                    endpoint.port,
+                    ssl=context,
+                    server_hostname=server_hostname if context is not None else None,
+                    happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
+                )
+        except TimeoutError as error:
+            raise OperationTimeout(f"no connection to {endpoint} within {timeout:g} s") from error
+        except ssl.SSLError as error:
+            raise ConnectionLost(f"no TLS with {endpoint}: {error.reason or error}: {error}") from error
+        except OSError as error:
+            raise ConnectionLost(f"cannot connect to {endpoint}: {error.strerror or error}") from error
+
+    def run_engine(self, engine: ConnectionEndpoint) -> None:
+        self.engine = engine
+        engine.last_received = self.loop.time()
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
+        if self._lost:
+            engine.lose(None)
+        elif engine.output_pending:
+            self.flush_soon()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        return self.loop.call_at(when, callback)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> BackgroundTask:
+        task = self.loop.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def flush_soon(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self.loop.call_soon(self._flush)
+
+    async def disconnect(self, timeout: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        transport = self.transport
+        if transport is None or self._lost:
+            return
+        self._flush()
+        transport.close()
+        if self._lost:
+            return
+        self._lost_waiter = waiter = self.loop.create_future()
+        timer = self.loop.call_later(timeout, transport.abort)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            transport.abort()
+            raise
+        finally:
+            timer.cancel()
+
+    def tick(self) -> None:
+        engine = self.engine
+        if engine is None or self._lost:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        when = engine.tick(self.loop.time())
+        if engine.closed:
+            self._flush()
+            self._hang_up()
+        elif when is not None:
+            self._timer = self.loop.call_at(when, self.tick)
+
+    # -- asyncio.Protocol ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        engine = self.engine
+        if engine is None:
+            self._early.append(data)
+            return
+        engine.last_received = self.loop.time()
+        engine.receive_data(data)
+        if engine.closed:
+            self._flush()
+            self._hang_up()
+
+    def eof_received(self) -> bool:
+        if self.engine is not None:
+            self.engine.receive_eof()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        wake(self._lost_waiter)
+        if self.engine is not None:
+            self.engine.lose(exc)
+
+    def pause_writing(self) -> None:
+        if self.engine is not None:
+            self.engine.pause()
+
+    def resume_writing(self) -> None:
+        if self.engine is not None:
+            self.engine.resume()
+
+    # -- own -----------------------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        engine, transport = self.engine, self.transport
+        if engine is None or transport is None:
+            return
+        wrote = False
+        while chunks := engine.data_to_send():
+            if self._lost:
+                continue
+            wrote = True
+            if len(chunks) == 1:
+                transport.write(chunks[0])
+            elif max(map(len, chunks[-2:])) >= _LARGE:
+                transport.writelines(chunks)
+            else:
+                transport.write(b"".join(chunks))
+        if wrote:
+            engine.wrote(self.loop.time())
+        if engine.closed:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()

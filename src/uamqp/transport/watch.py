@@ -1,0 +1,55 @@
+"""Heartbeats of blocking connections while their program does something else.
+
+One daemon thread per process, started with the first connection, asleep until the next deadline of any of them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from typing import Final
+
+from .blocking import BlockingDriver
+
+#: Seconds: how long a thread that finds a connection in use waits before it looks again.
+_RETRY: Final = 0.05
+
+
+class Watch:
+    """Keeps connections alive that nobody is using now."""
+
+    def __init__(self) -> None:
+        self._drivers: weakref.WeakSet[BlockingDriver] = weakref.WeakSet()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, driver: BlockingDriver) -> None:
+        """Look after the connection until it is closed or forgotten."""
+        with self._changed:
+            self._drivers.add(driver)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="uamqp-heartbeat", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def remove(self, driver: BlockingDriver) -> None:
+        """The connection is closed."""
+        with self._changed:
+            self._drivers.discard(driver)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                deadlines = [d.next_deadline() for d in self._drivers]
+                nearest = min((d for d in deadlines if d is not None), default=None)
+                delay = None if nearest is None else max(_RETRY, nearest - time.monotonic())
+                self._changed.wait(delay)
+                now = time.monotonic()
+                due = [d for d in self._drivers if (when := d.next_deadline()) is not None and when <= now]
+            for driver in due:
+                driver.keep_alive()
+            del due
+
+
+WATCH: Final = Watch()
