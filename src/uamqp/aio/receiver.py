@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine.delivery import IncomingDelivery
+from ..engine.receiver import ReceiverEndpoint
 from ..exceptions import OperationTimeout
 from .credit import CreditPolicy
 from .link import Link
@@ -23,6 +24,8 @@ class Receiver(Link):
     Iterate over it (``async for delivery in receiver``), or call `receive` or `receive_many`. Several tasks may do
     so; each delivery goes to one of them. Settle each delivery: `accept`, `reject`, `release` or `modify`.
     """
+
+    _endpoint: ReceiverEndpoint
 
     def __init__(self, session: Session, name: str | None, policy: CreditPolicy) -> None:
         super().__init__(session)

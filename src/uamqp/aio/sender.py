@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..codec.definitions import ACCEPTED
 from ..codec.message import Message, encode_message
 from ..engine.delivery import OutgoingDelivery
+from ..engine.sender import SenderEndpoint
 from ..exceptions import AMQPError, BatchFailed, EncodeError, MessageTooLarge, OperationTimeout
 from ..transport.driver import Waiter, wake
 from .link import Link
@@ -22,6 +23,8 @@ _QUEUE_AHEAD = 1000
 
 class Sender(Link):
     """Sends messages to one node; made by `Session.sender` or `Connection.sender`. Any number of tasks may use it."""
+
+    _endpoint: SenderEndpoint
 
     def __init__(self, session: Session, name: str | None) -> None:
         super().__init__(session)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..codec.composite import Composite
 from ..codec.definitions import ACCEPTED, RELEASED, Accepted, Error, Modified, Received, Rejected, Released
 from ..codec.message import Message
+from ..codec.primitives import encode
 from ..codec.values import Described, Symbol
 from ..exceptions import AMQPError, InDoubt, LocalProtocolError
 from ..exceptions import Modified as ModifiedError
@@ -97,7 +98,7 @@ class OutgoingDelivery:
         return InDoubt(f"the receiver settled the message with the state {state!r}", remote=True)
 
     def __await__(self) -> Generator[Any, Any, None]:
-        return self.link.owner_wait(self)
+        return self.link.owner_wait(self)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         what = "settled" if self.settled else "unsettled"
@@ -222,7 +223,7 @@ class IncomingDelivery:
         """Settle with any outcome; the four methods above are the usual ones."""
         if self.settled or self.state is not None:
             return self._nothing_to_settle()
-        encoded = ACCEPTED_STATE if state is ACCEPTED else state.encode()
+        encoded = ACCEPTED_STATE if state is ACCEPTED else encode(state)
         self.state = state
         link = self.link
         if link.settle_first:

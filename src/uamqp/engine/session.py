@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..codec.definitions import ACCEPTED, Error
 from ..codec.hot import encode_disposition, encode_flow
 from ..codec.performatives import Attach, Begin, Detach, Disposition, End, Flow
+from ..codec.primitives import encode
 from ..codec.values import Symbol
 from ..exceptions import AMQPError, LocalProtocolError, SessionEnded
 from .delivery import IncomingDelivery, OutgoingDelivery, State, is_terminal
@@ -462,7 +463,7 @@ class SessionEndpoint:
                 done.append(delivery)
                 if not settled:
                     # The receiver waits for us to settle (receiver settle mode second).
-                    encoded = ACCEPTED_STATE if state is ACCEPTED or state is None else state.encode()
+                    encoded = ACCEPTED_STATE if state is ACCEPTED else encode(state)
                     self._settle_outgoing(id, encoded)
 
     def _on_sender_disposition(self, first: int, last: int, settled: bool) -> None:

@@ -105,6 +105,8 @@ class BlockingDriver(Driver):
     """Drives one connection from the threads that call into it."""
 
     def __init__(self) -> None:
+        self.waiter = _Waiter
+        self.now = time.monotonic
         self.deadlines = Deadlines(time.monotonic, self.call_at)
         self._lock = threading.RLock()
         self._progress = threading.Condition(self._lock)
@@ -223,12 +225,6 @@ class BlockingDriver(Driver):
     def run_engine(self, engine: ConnectionEndpoint) -> None:
         self._engine = engine
         engine.last_received = time.monotonic()
-
-    def waiter(self) -> Waiter:
-        return _Waiter()
-
-    def now(self) -> float:
-        return time.monotonic()
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         timer = _Timer(when, callback)

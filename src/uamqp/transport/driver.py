@@ -55,6 +55,10 @@ class Driver(ABC):
     """One stream, its engine, and the means to wait. One connection each."""
 
     deadlines: Deadlines
+    #: Makes something new to wait for. An attribute, so that asyncio's own function can stand here without a detour.
+    waiter: Callable[[], Waiter]
+    #: Seconds on a clock that only goes forward.
+    now: Callable[[], float]
 
     @abstractmethod
     async def connect(
@@ -65,14 +69,6 @@ class Driver(ABC):
     @abstractmethod
     def run_engine(self, engine: ConnectionEndpoint) -> None:
         """Feed the engine from the stream from now on, and the stream from the engine."""
-
-    @abstractmethod
-    def waiter(self) -> Waiter:
-        """Something new to wait for."""
-
-    @abstractmethod
-    def now(self) -> float:
-        """Seconds on a clock that only goes forward."""
 
     @abstractmethod
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:

@@ -28,8 +28,8 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         self.transport: asyncio.Transport | None = None
         self.engine: ConnectionEndpoint | None = None
         self.deadlines = Deadlines(self.loop.time, self.loop.call_at)
-        self.waiter: Callable[[], Waiter] = self.loop.create_future  # type: ignore[method-assign, assignment]
-        self.now = self.loop.time  # type: ignore[method-assign]
+        self.waiter = self.loop.create_future
+        self.now = self.loop.time
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._early: list[bytes] = []
