@@ -241,8 +241,6 @@ NODE_PROPERTIES: Final = _restricted(MapType("node-properties", ("symbol",)))
 # 3.5.8 wants every filter described. Peers exist that send bare values, and it is for the node to say which
 # filters it knows, so the values are not looked at here.
 FILTER_SET: Final = _restricted(MapType("filter-set", ("symbol",)))
-ANNOTATIONS: Final = _restricted(MapType("annotations", ("symbol", "ulong")))
-APPLICATION_PROPERTIES: Final = _restricted(MapType("application-properties", ("string",), simple=True))
 
 # Names of conditions, modes and capabilities are open lists: anybody may add one.
 ERROR_CONDITION: Final = WireType("symbol", "symbol", "error-condition")

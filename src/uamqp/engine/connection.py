@@ -417,7 +417,7 @@ class ConnectionEndpoint:
     def _parse(self, data: bytes) -> None:
         pos = 0
         size = len(data)
-        while self.state in _BEFORE_HEADER or self._sasl_header_pending:
+        while self._expects_header():
             if size - pos < 8:
                 if not AMQP_HEADER.startswith(data[pos : min(size, pos + 4)]):
                     self._bad_header(data[pos:])
@@ -427,8 +427,6 @@ class ConnectionEndpoint:
             if not self._on_header(data[pos : pos + 8]):
                 return
             pos += 8
-            if self._sasl is not None and not self._sasl.done:
-                break
         channels = self._remote_channels
         while size - pos >= 8:
             if self.closed:
@@ -456,13 +454,17 @@ class ConnectionEndpoint:
                     continue
             self._on_frame(data, pos, end, doff, frame_type, channel)
             pos = end
-            if self._sasl is not None and self._sasl.done and self.state in _BEFORE_HEADER:
+            if self.remote_open is None and self._expects_header():
                 # The SASL layer is over: the next bytes are the header of the AMQP layer.
                 if pos < size:
                     self._parse(data[pos:])
                 return
         if pos < size:
             self._put_aside(data, pos, 8)
+
+    def _expects_header(self) -> bool:
+        in_sasl = self._sasl is not None and not self._sasl.done
+        return self._sasl_header_pending or (self.state in _BEFORE_HEADER and not in_sasl)
 
     def _put_aside(self, data: bytes, pos: int, needed: int) -> None:
         rest = data[pos:] if pos else data
@@ -593,8 +595,8 @@ class ConnectionEndpoint:
         if isinstance(performative, Close):
             self._on_close(performative)
             return
-        if self.error is not None:
-            # We gave up on the connection; what was under way is of no interest (spec 2.4.6, DISCARDING).
+        if self.error is not None or self.state is ConnectionState.DISCARDING:
+            # We gave up on the connection; what was under way is of no interest (spec 2.4.6).
             return
         if self.remote_open is None or self.state is ConnectionState.END:
             raise ConnectionViolation(ILLEGAL_STATE, f"{type(performative).__name__} before open or after close")
@@ -608,6 +610,9 @@ class ConnectionEndpoint:
             raise ConnectionViolation(ILLEGAL_STATE, f"{type(performative).__name__} on channel {channel} without session")
         if session.error is not None and not isinstance(performative, End):
             # We ended the session, and the peer had not heard of it yet.
+            return
+        if session.state is SessionState.END_SENT and isinstance(performative, Attach):
+            # Outcomes that are under way still count, but there is no answering any more.
             return
         try:
             if isinstance(performative, Transfer):
@@ -641,7 +646,7 @@ class ConnectionEndpoint:
         if remote.idle_time_out:
             seconds = min(max(remote.idle_time_out / 1000, MIN_HONOURED_IDLE_TIMEOUT), MAX_HONOURED_IDLE_TIMEOUT)
             self._heartbeat_interval = seconds / 2
-        if self.error is None:
+        if self.error is None and self.state in (ConnectionState.OPENED, ConnectionState.OPEN_RCVD):
             self.observer.on_open()
 
     def _on_close(self, close: Close) -> None:

@@ -10,7 +10,7 @@ from ..codec.performatives import Attach, Detach
 from ..codec.values import Symbol
 from ..exceptions import AMQPError, LinkDetached, LocalProtocolError
 from .errors import ILLEGAL_STATE, SessionViolation, link_error
-from .states import LINK, Event, LinkState
+from .states import LINK, Event, LinkState, SessionState
 
 if TYPE_CHECKING:
     from .session import SessionEndpoint
@@ -149,6 +149,9 @@ class LinkEndpoint:
             return
         session = self.session
         self.state = self._next(Event.SEND_CLOSE)
+        if session.state is not SessionState.MAPPED:
+            # The end of the session detaches its links.
+            return
         session.flush_runs()
         session.connection.send(session.channel, Detach(handle=self.handle, closed=closed, error=error).encode())
         if self.state is LinkState.ENDED:

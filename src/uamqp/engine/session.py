@@ -115,7 +115,8 @@ class SessionEndpoint:
         self.next_incoming_id = 0
         self.incoming_limit = 0
         self.next_delivery_id = first_id
-        self.expected_delivery_id = -1
+        #: No id at all equals this, until the first delivery was there.
+        self.expected_delivery_id = -2
         self.outgoing_unsettled: dict[int, OutgoingDelivery] = {}
         self.incoming_unsettled: dict[int, IncomingDelivery] = {}
         self.incoming_run = DispositionRun()

@@ -1,0 +1,218 @@
+"""The sections that a message consists of, and where they lie in its bytes (spec 3.2)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Final, cast
+
+from uamqp.codec.composite import Composite, composite, decode_composite, optional
+from uamqp.codec.primitives import CODES, DESCRIBED, MODERN, guarded, read_descriptor, skip
+from uamqp.codec.wire import (
+    ADDRESS,
+    BINARY,
+    BOOLEAN,
+    MESSAGE_ID,
+    MILLISECONDS,
+    SEQUENCE_NO,
+    STRING,
+    SYMBOL,
+    TIMESTAMP,
+    UBYTE,
+    UINT,
+    MapType,
+)
+from uamqp.exceptions import DecodeError
+
+__all__ = [
+    "APPLICATION_PROPERTIES",
+    "DATA",
+    "DELIVERY_ANNOTATIONS",
+    "FOOTER",
+    "HEADER",
+    "MAP_SECTIONS",
+    "MESSAGE_ANNOTATIONS",
+    "PROPERTIES",
+    "SEQUENCE",
+    "VALUE",
+    "Header",
+    "Layout",
+    "Properties",
+    "encode_map_section",
+    "header_section",
+    "scan",
+]
+
+HEADER: Final = 0x70
+DELIVERY_ANNOTATIONS: Final = 0x71
+MESSAGE_ANNOTATIONS: Final = 0x72
+PROPERTIES: Final = 0x73
+APPLICATION_PROPERTIES: Final = 0x74
+DATA: Final = 0x75
+SEQUENCE: Final = 0x76
+VALUE: Final = 0x77
+FOOTER: Final = 0x78
+
+_SECTION: Final = ("section",)
+
+
+@composite(HEADER, "amqp:header:list", _SECTION)
+class Header(Composite):
+    """How a message is to be carried (spec 3.2.1). The time to live is in milliseconds."""
+
+    durable: bool | None = optional(BOOLEAN, default=None)
+    priority: int | None = optional(UBYTE, default=None)
+    ttl: int | None = optional(MILLISECONDS, default=None)
+    first_acquirer: bool | None = optional(BOOLEAN, default=None)
+    delivery_count: int | None = optional(UINT, default=None)
+
+
+@composite(PROPERTIES, "amqp:properties:list", _SECTION)
+class Properties(Composite):
+    """What a message is and where it belongs: the standard properties (spec 3.2.4).
+
+    Times are aware datetimes or milliseconds since the epoch; they decode as datetimes.
+    """
+
+    message_id: int | uuid.UUID | bytes | str | None = optional(MESSAGE_ID, default=None)
+    user_id: bytes | None = optional(BINARY, default=None)
+    to: str | None = optional(ADDRESS, default=None)
+    subject: str | None = optional(STRING, default=None)
+    reply_to: str | None = optional(ADDRESS, default=None)
+    correlation_id: int | uuid.UUID | bytes | str | None = optional(MESSAGE_ID, default=None)
+    content_type: str | None = optional(SYMBOL, default=None)
+    content_encoding: str | None = optional(SYMBOL, default=None)
+    absolute_expiry_time: dt.datetime | int | None = optional(TIMESTAMP, default=None)
+    creation_time: dt.datetime | int | None = optional(TIMESTAMP, default=None)
+    group_id: str | None = optional(STRING, default=None)
+    group_sequence: int | None = optional(SEQUENCE_NO, default=None)
+    reply_to_group_id: str | None = optional(STRING, default=None)
+
+
+#: The types of the sections that are maps.
+MAP_SECTIONS: Final[dict[int, MapType]] = {
+    DELIVERY_ANNOTATIONS: MapType("delivery-annotations", ("symbol", "ulong")),
+    MESSAGE_ANNOTATIONS: MapType("message-annotations", ("symbol", "ulong")),
+    APPLICATION_PROPERTIES: MapType("application-properties", ("string",), simple=True),
+    FOOTER: MapType("footer", ("symbol", "ulong")),
+}
+
+_BY_NAME: Final[dict[object, int]] = {
+    "amqp:header:list": HEADER,
+    "amqp:delivery-annotations:map": DELIVERY_ANNOTATIONS,
+    "amqp:message-annotations:map": MESSAGE_ANNOTATIONS,
+    "amqp:properties:list": PROPERTIES,
+    "amqp:application-properties:map": APPLICATION_PROPERTIES,
+    "amqp:data:binary": DATA,
+    "amqp:amqp-sequence:list": SEQUENCE,
+    "amqp:amqp-value:*": VALUE,
+    "amqp:footer:map": FOOTER,
+}
+
+#: The constructors that the value of each section may begin with.
+_CONSTRUCTORS: Final[dict[int, frozenset[int]]] = {
+    HEADER: frozenset(CODES["list"]),
+    DELIVERY_ANNOTATIONS: frozenset(CODES["map"]),
+    MESSAGE_ANNOTATIONS: frozenset(CODES["map"]),
+    PROPERTIES: frozenset(CODES["list"]),
+    APPLICATION_PROPERTIES: frozenset(CODES["map"]),
+    DATA: frozenset(CODES["binary"]),
+    SEQUENCE: frozenset(CODES["list"]),
+    VALUE: frozenset(range(256)),
+    FOOTER: frozenset(CODES["map"]),
+}
+
+
+class Layout:
+    """Where the sections of an encoded message lie.
+
+    Attributes:
+        sections: for each section outside the body where it starts, where its value does, and where both end.
+        body: for each section of the body where its value starts and ends.
+        kind: the descriptor of the body's sections: DATA, SEQUENCE or VALUE.
+        body_start: where the first section of the body starts.
+        body_end: where the last one ends.
+    """
+
+    __slots__ = ("body", "body_end", "body_start", "kind", "sections")
+
+    def __init__(self) -> None:
+        self.sections: dict[int, tuple[int, int, int]] = {}
+        self.body: list[tuple[int, int]] = []
+        self.kind = 0
+        self.body_start = 0
+        self.body_end = 0
+
+
+def _section_at(payload: bytes, pos: int) -> tuple[int, int]:
+    """The number of the section at `pos` and the position of its value."""
+    if payload[pos] != DESCRIBED:
+        raise DecodeError(f"a section expected, not constructor 0x{payload[pos]:02x}", offset=pos)
+    if pos + 3 < len(payload) and payload[pos + 1] == 0x53:
+        code: object = payload[pos + 2]
+        value = pos + 3
+    else:
+        code, value = guarded(read_descriptor, payload, pos + 1, len(payload), MODERN.table)
+        if isinstance(code, str):
+            code = _BY_NAME.get(code, code)
+        if value == len(payload):
+            raise DecodeError("the bytes end too early", offset=value)
+    if not isinstance(code, int) or code not in _CONSTRUCTORS:
+        raise DecodeError(f"{code!r:.80} is not the descriptor of a section", offset=pos)
+    return code, value
+
+
+def scan(payload: bytes) -> Layout:
+    """Find the sections of an encoded message by their sizes, without looking inside.
+
+    Raises:
+        DecodeError: a section is unknown, out of order or repeated, or has the wrong type; the body is of more
+            than one kind, or missing.
+    """
+    layout = Layout()
+    end = len(payload)
+    pos = 0
+    last = 0
+    while pos < end:
+        start = pos
+        code, value = _section_at(payload, pos)
+        if code < last or (code == last and code != DATA and code != SEQUENCE):
+            raise DecodeError(f"section 0x{code:02x} after section 0x{last:02x}", offset=pos)
+        if payload[value] not in _CONSTRUCTORS[code]:
+            raise DecodeError(f"section 0x{code:02x} cannot be of constructor 0x{payload[value]:02x}", offset=value)
+        pos = skip(payload, value, end)
+        if DATA <= code <= VALUE:
+            if not layout.body:
+                layout.kind = code
+                layout.body_start = start
+            elif layout.kind != code:
+                raise DecodeError("the body is of more than one kind", offset=start)
+            layout.body.append((value, pos))
+            layout.body_end = pos
+        else:
+            layout.sections[code] = (start, value, pos)
+        last = code
+    if not layout.body:
+        raise DecodeError("a message without a body", offset=end)
+    return layout
+
+
+def header_section(payload: bytes) -> tuple[Header | None, int]:
+    """The header of an encoded message, or None if it has none, and where the rest of the message starts.
+
+    Raises:
+        DecodeError: the message does not begin with a valid section.
+    """
+    if not payload or _section_at(payload, 0)[0] != HEADER:
+        return None, 0
+    header, end = decode_composite(payload, 0, len(payload))
+    return cast(Header, header), end
+
+
+def encode_map_section(code: int, value: dict[object, object]) -> bytes:
+    """The bytes of a section that is a map.
+
+    Raises:
+        EncodeError: a key or value that this section cannot have; `field` names the key.
+    """
+    return bytes((DESCRIBED, 0x53, code)) + MAP_SECTIONS[code].encode(value, 0)

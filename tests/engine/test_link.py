@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from uamqp.codec.definitions import Error, Source, Target
+from uamqp.codec.hot import frame
+from uamqp.codec.performatives import Attach, Detach
+from uamqp.codec.values import Symbol
+from uamqp.engine.states import LinkState
+from uamqp.exceptions import LinkDetached, LinkRedirected, LinkStolen, LocalProtocolError, MessageTooLarge, SessionEnded
+
+from .wire import Wire
+
+
+def test_attach_tells_the_terms() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(
+        name="l",
+        sender_settle_mode=0,
+        receiver_settle_mode=1,
+        max_message_size=1000,
+        properties={"p": 1},
+        offered_capabilities=["a"],
+        desired_capabilities=["b"],
+    )
+    attach = receiver.remote_attach
+    assert attach is not None
+    assert (attach.name, attach.handle, attach.role) == ("l", 0, False)
+    assert (attach.snd_settle_mode, attach.rcv_settle_mode) == (0, 1)
+    assert attach.max_message_size == 1000
+    assert attach.properties == {"p": 1}
+    assert (attach.offered_capabilities, attach.desired_capabilities) == (("a",), ("b",))
+    assert sender.source.address == receiver.source.address == "a"
+    assert sender.target.address == receiver.target.address == "b"
+    assert sender.state is receiver.state is LinkState.ATTACHED
+
+
+def test_termini_before_the_answer_are_ours() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    link = session.sender("l")
+    assert link.source is None and link.target is None
+    link.attach(Source(address="x"), Target(address="y"))
+    assert link.source.address == "x"
+    assert link.target.address == "y"
+
+
+def test_the_peers_view_of_its_own_terminus_holds() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    wire.server_log.accepting = False
+    receiver = session.receiver("l")
+    receiver.attach(Source(dynamic=True), Target())
+    wire.run()
+    wire.server_log.links[0].attach(Source(address="made", dynamic=True), Target())
+    wire.run()
+    assert receiver.source.address == "made"
+
+
+def test_detach_and_closed() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender()
+    sender.detach()
+    sender.detach()
+    wire.run()
+    assert sender.state is receiver.state is LinkState.ENDED
+    assert wire.client_log.named("detach") == [("detach", sender, None)]
+    (event,) = wire.server_log.named("detach")
+    assert isinstance(event[2], LinkDetached) and event[2].remote
+    assert receiver.remote_detach is not None and receiver.remote_detach.closed
+    with pytest.raises(LocalProtocolError, match="closed"):
+        sender.send(b"x")
+    # The name and the handle are free again.
+    again, _ = wire.sender(sender.session)
+    assert again.handle == 0
+
+
+def test_suspending_is_answered_with_suspending() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender()
+    sender.detach(closed=False)
+    wire.run()
+    assert receiver.remote_detach is not None and not receiver.remote_detach.closed
+    assert sender.remote_detach is not None and not sender.remote_detach.closed
+
+
+@pytest.mark.parametrize(
+    ("condition", "kind"),
+    [
+        ("amqp:link:detach-forced", LinkDetached),
+        ("amqp:link:redirect", LinkRedirected),
+        ("amqp:link:stolen", LinkStolen),
+        ("amqp:link:message-size-exceeded", MessageTooLarge),
+        ("com.example:own", LinkDetached),
+    ],
+)
+def test_the_peer_detaches_with_an_error(condition: str, kind: type[LinkDetached]) -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender()
+    receiver.detach(error=Error(Symbol(condition), "why", {Symbol("x"): 1}))
+    wire.run()
+    error = sender.error
+    assert type(error) is kind
+    assert (error.condition, error.description, error.remote) == (condition, "why", True)
+    assert error.info == {"x": 1}
+    with pytest.raises(kind):
+        sender.send(b"x")
+    assert sender.session.error is None
+
+
+def test_refusing_is_an_attach_without_terminus_and_a_detach() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    wire.server_log.refuse_with = Error(Symbol("amqp:not-found"), "no such node")
+    for link in (session.sender("s"), session.receiver("r")):
+        link.attach(Source(address="a"), Target(address="b"))
+        wire.run()
+        assert isinstance(link.error, LinkDetached)
+        assert link.error.condition == "amqp:not-found"
+        assert link.refused
+        assert wire.client_log.named("attach") == []
+    assert wire.client.error is None and session.error is None
+
+
+def test_a_refused_link_is_of_no_use_before_the_detach() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    link = session.sender("s")
+    link.attach(Source(), Target())
+    wire.client.receive_data(frame(0, Attach(name="s", handle=0, role=True, source=Source()).encode()))
+    assert link.refused and wire.client_log.named("attach") == []
+    wire.client.receive_data(frame(0, Detach(handle=0, closed=True).encode()))
+    assert isinstance(link.error, LinkDetached)
+
+
+def test_detaching_before_the_peer_answered() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    link = session.sender("s")
+    link.attach(Source(), Target())
+    link.detach()
+    assert link.state is LinkState.DETACH_SENT
+    wire.run()
+    assert link.state is LinkState.ENDED
+    assert wire.client_log.named("attach") == []
+    assert wire.client_log.named("detach") == [("detach", link, None)]
+
+
+def test_both_detach_at_once() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender()
+    sender.detach()
+    receiver.detach()
+    wire.run()
+    assert sender.state is receiver.state is LinkState.ENDED
+    assert wire.client.error is None and wire.server.error is None
+
+
+def test_a_link_needs_a_session_that_is_mapped() -> None:
+    wire = Wire().open()
+    session = wire.client.session()
+    link = session.sender("s")
+    with pytest.raises(LocalProtocolError):
+        link.attach(Source(), Target())
+    with pytest.raises(LocalProtocolError, match="not attached"):
+        link.send(b"x")
+
+
+def test_calls_that_are_not_legal() -> None:
+    wire = Wire().open()
+    sender, _ = wire.sender()
+    with pytest.raises(LocalProtocolError, match="not legal"):
+        sender.attach(Source(), Target())
+
+
+def test_a_second_detach_of_the_peer() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    wire.client.receive_data(frame(0, Attach(name="n", handle=4, role=False, initial_delivery_count=0).encode()))
+    # The owner did not answer yet, and the peer detaches already.
+    wire.client.receive_data(frame(0, Detach(handle=4).encode()))
+    assert isinstance(session.error, SessionEnded)
+    assert session.error.condition == "amqp:illegal-state"
+
+
+def test_detach_while_the_session_ends() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender()
+    sender.session.end()
+    receiver.detach()
+    wire.run()
+    assert wire.client.error is None and wire.server.error is None
+    assert sender.error is not None
+
+
+def test_what_the_peer_attaches_can_be_answered() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    attach = Attach(name="n", handle=4, role=False, initial_delivery_count=7, source=Source(), target=Target())
+    wire.client.receive_data(frame(0, attach.encode()))
+    (link,) = wire.client_log.links
+    assert link.state is LinkState.ATTACH_RCVD
+    link.attach(Source(), Target())
+    assert link.state is LinkState.ATTACHED
+    assert link.delivery_count == 7
+    assert session.error is None
+
+
+async def test_awaiting_a_delivery_asks_the_owner() -> None:
+    wire = Wire().open()
+    sender, _ = wire.sender(credit=1)
+
+    class Owner:
+        async def settlement(self, delivery: Any) -> Any:
+            return ("waited for", delivery)
+
+    sender.context = Owner()
+    delivery = sender.send(b"\x00\x53\x75\xa0\x01x")
+    assert await delivery == ("waited for", delivery)

@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from uamqp.codec.definitions import Source, Target
+from uamqp.codec.hot import encode_flow, frame
+from uamqp.codec.performatives import Attach, Detach, Transfer
+from uamqp.engine.limits import MAX_CREDIT, MAX_EMPTY_TRANSFERS, MAX_TRANSFERS_PER_DELIVERY
+from uamqp.engine.receiver import ReceiverEndpoint
+from uamqp.engine.states import LinkState
+from uamqp.exceptions import LinkDetached, LocalProtocolError, SessionEnded
+
+from .wire import Wire
+
+BODY = b"\x00\x53\x75\xa0\x01x"
+
+
+def receiving(credit: int = 10, window: int = 2048, **options: Any) -> tuple[Wire, ReceiverEndpoint]:
+    wire = Wire().open()
+    receiver, _ = wire.receiver(wire.begin(incoming_window=window), credit=credit, **options)
+    return wire, receiver
+
+
+def transfer(wire: Wire, payload: bytes = BODY, **fields: Any) -> None:
+    fields.setdefault("handle", 0)
+    wire.client.receive_data(frame(0, Transfer(**fields).encode() + payload))
+
+
+def failed(wire: Wire, receiver: ReceiverEndpoint, condition: str) -> None:
+    """The link was detached for that reason; its session lives on."""
+    assert isinstance(receiver.error, LinkDetached)
+    assert receiver.error.condition == condition
+    assert receiver.state is LinkState.DETACH_SENT
+    assert receiver.session.error is None and wire.client.error is None
+    assert condition.encode() in b"".join(wire.client.data_to_send())
+    # What the peer sends before it hears of it is thrown away.
+    transfer(wire, delivery_id=900, delivery_tag=b"t")
+    wire.client.receive_data(encode_flow(0, [0, 9, receiver.session.next_incoming_id, 9, 0, 0, 0], False, True))
+    wire.client.receive_data(frame(0, Detach(handle=0, closed=True).encode()))
+    assert receiver.session.error is None and wire.client.error is None
+
+
+def test_deliveries_arrive() -> None:
+    wire, receiver = receiving()
+    transfer(wire, delivery_id=0, delivery_tag=b"one")
+    transfer(wire, delivery_id=1, delivery_tag=b"two", settled=True, message_format=7)
+    first, second = receiver.queue
+    assert (first.id, first.tag, first.settled, first.payload) == (0, b"one", False, BODY)
+    assert (second.id, second.settled, second.presettled, second.message_format) == (1, True, True, 7)
+    assert receiver.credit == 8
+    assert "unsettled" in repr(first)
+    assert wire.client_log.named("deliveries") == [("deliveries", receiver)] * 2
+
+
+def test_the_owner_hears_once_per_read() -> None:
+    wire, receiver = receiving()
+    data = b"".join(
+        frame(0, Transfer(handle=0, delivery_id=n, delivery_tag=b"t").encode() + BODY) for n in range(5)
+    )
+    wire.client.receive_data(data)
+    assert len(receiver.queue) == 5
+    assert wire.client_log.named("deliveries") == [("deliveries", receiver)]
+
+
+def test_credit_must_be_sensible() -> None:
+    _, receiver = receiving()
+    for credit in (-1, MAX_CREDIT + 1):
+        with pytest.raises(LocalProtocolError, match="credit"):
+            receiver.flow(credit)
+
+
+def test_a_delivery_without_credit() -> None:
+    wire, receiver = receiving(credit=1)
+    transfer(wire, delivery_id=0, delivery_tag=b"t")
+    transfer(wire, delivery_id=1, delivery_tag=b"t")
+    failed(wire, receiver, "amqp:link:transfer-limit-exceeded")
+
+
+def test_a_delivery_in_frames_without_credit() -> None:
+    wire, receiver = receiving(credit=0)
+    transfer(wire, delivery_id=0, delivery_tag=b"t", more=True)
+    failed(wire, receiver, "amqp:link:transfer-limit-exceeded")
+
+
+def test_a_delivery_in_frames_uses_one_credit() -> None:
+    wire, receiver = receiving(credit=1)
+    transfer(wire, b"\x00\x53\x75", delivery_id=0, delivery_tag=b"t", more=True)
+    transfer(wire, b"\xa0\x02", more=True)
+    transfer(wire, b"hi", delivery_id=0, delivery_tag=b"t", more=False)
+    (delivery,) = receiver.queue
+    assert delivery.payload == b"\x00\x53\x75\xa0\x02hi"
+    assert delivery.tag == b"t"
+    assert receiver.credit == 0
+
+
+def test_settled_in_any_frame_of_a_delivery_holds() -> None:
+    wire, receiver = receiving()
+    transfer(wire, b"\x00\x53\x75\xa0", delivery_id=0, delivery_tag=b"t", more=True)
+    transfer(wire, b"\x00", settled=True)
+    assert receiver.queue[0].presettled
+
+
+@pytest.mark.parametrize(
+    "second", [{"delivery_id": 1}, {"delivery_tag": b"u"}, {"message_format": 5}, {"delivery_id": 1, "more": True}]
+)
+def test_a_delivery_does_not_change_on_the_way(second: dict[str, Any]) -> None:
+    wire, receiver = receiving()
+    transfer(wire, b"", delivery_id=0, delivery_tag=b"t", more=True)
+    transfer(wire, **second)
+    assert isinstance(receiver.session.error, SessionEnded)
+    assert receiver.session.error.condition == "amqp:invalid-field"
+
+
+def test_an_aborted_delivery_is_forgotten() -> None:
+    wire, receiver = receiving()
+    transfer(wire, delivery_id=0, delivery_tag=b"t", more=True)
+    transfer(wire, b"", aborted=True)
+    transfer(wire, delivery_id=1, delivery_tag=b"t")
+    assert [d.id for d in receiver.queue] == [1]
+    assert receiver.session.incoming_unsettled.keys() == {1}
+    transfer(wire, b"", delivery_id=2, delivery_tag=b"t", aborted=True)
+    assert len(receiver.queue) == 1
+
+
+def test_a_delivery_over_the_limit() -> None:
+    wire, receiver = receiving(max_message_size=10)
+    transfer(wire, b"x" * 10, delivery_id=0, delivery_tag=b"t")
+    assert len(receiver.queue) == 1
+    transfer(wire, b"x" * 11, delivery_id=1, delivery_tag=b"t")
+    failed(wire, receiver, "amqp:link:message-size-exceeded")
+
+
+def test_a_delivery_in_frames_over_the_limit() -> None:
+    wire, receiver = receiving(max_message_size=10)
+    transfer(wire, b"x" * 6, delivery_id=0, delivery_tag=b"t", more=True)
+    transfer(wire, b"x" * 6, more=True)
+    failed(wire, receiver, "amqp:link:message-size-exceeded")
+
+
+def test_endless_empty_frames() -> None:
+    wire, receiver = receiving()
+    transfer(wire, b"x", delivery_id=0, delivery_tag=b"t", more=True)
+    for _ in range(MAX_EMPTY_TRANSFERS):
+        transfer(wire, b"", more=True)
+    assert receiver.error is None
+    transfer(wire, b"", more=True)
+    failed(wire, receiver, "amqp:invalid-field")
+
+
+def test_endless_tiny_frames() -> None:
+    wire, receiver = receiving()
+    data = b"".join(
+        frame(0, Transfer(handle=0, delivery_id=0, delivery_tag=b"t", more=True).encode() + b"x") for _ in range(1000)
+    )
+    for _ in range(MAX_TRANSFERS_PER_DELIVERY // 1000):
+        wire.client.receive_data(data)
+        wire.client.data_to_send()
+    assert receiver.error is None
+    wire.client.receive_data(data)
+    failed(wire, receiver, "amqp:link:message-size-exceeded")
+
+
+def test_the_window_opens_again_while_a_delivery_arrives() -> None:
+    wire, receiver = receiving(window=4)
+    transfer(wire, b"x", delivery_id=0, delivery_tag=b"t", more=True)
+    transfer(wire, b"x", more=True)
+    assert b"\x00\x53\x13" in b"".join(wire.client.data_to_send())
+    for _ in range(4):
+        transfer(wire, b"x", more=True)
+    assert receiver.session.error is None
+
+
+def test_the_senders_count_moves_ours() -> None:
+    wire, receiver = receiving(credit=5)
+    wire.client.receive_data(encode_flow(0, [0, 9, 0, 9, 0, 3, 0], False, False))
+    assert (receiver.delivery_count, receiver.credit) == (3, 2)
+    wire.client.receive_data(encode_flow(0, [0, 9, 0, 9, 0], False, False))
+    assert receiver.delivery_count == 3
+
+
+@pytest.mark.parametrize("count", [6, 2**32 - 1, 2**31])
+def test_a_count_beyond_the_credit(count: int) -> None:
+    wire, receiver = receiving(credit=5)
+    wire.client.receive_data(encode_flow(0, [0, 9, 0, 9, 0, count, 0], False, False))
+    failed(wire, receiver, "amqp:invalid-field")
+
+
+def test_credit_wraps_around() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    wire.server_log.accepting = False
+    receiver = session.receiver("l")
+    receiver.attach(Source(), Target())
+    attach = Attach(
+        name="l", handle=0, role=False, initial_delivery_count=2**32 - 2, source=Source(), target=Target()
+    )
+    wire.client.receive_data(frame(0, attach.encode()))
+    receiver.flow(5)
+    for n in range(5):
+        transfer(wire, delivery_id=n, delivery_tag=b"t")
+    assert receiver.delivery_count == 3 and receiver.credit == 0
+    transfer(wire, delivery_id=5, delivery_tag=b"t")
+    failed(wire, receiver, "amqp:link:transfer-limit-exceeded")
+
+
+def test_drained_by_deliveries_alone() -> None:
+    wire, receiver = receiving(credit=0)
+    receiver.flow(1, drain=True)
+    transfer(wire, delivery_id=0, delivery_tag=b"t")
+    assert wire.client_log.named("drained") == [("drained", receiver)]
+
+
+def test_drain_without_credit_is_over_at_once() -> None:
+    _, receiver = receiving(credit=0)
+    receiver.flow(0, drain=True)
+    assert not receiver.draining
+
+
+# -- settling ---------------------------------------------------------------------------------------------------
+
+
+def arrived(count: int, **options: Any) -> tuple[Wire, ReceiverEndpoint]:
+    wire = Wire().open()
+    receiver, sender = wire.receiver(credit=count, **options)
+    for _ in range(count):
+        sender.send(BODY)
+    wire.run()
+    wire.carried = {"client": b"", "server": b""}
+    return wire, receiver
+
+
+def test_neighbours_settled_alike_share_a_frame() -> None:
+    wire, receiver = arrived(100)
+    for delivery in receiver.queue:
+        delivery.accept()
+    wire.run()
+    assert wire.carried["client"].count(b"\x00\x53\x15") == 1
+    assert receiver.session.incoming_unsettled == {}
+
+
+def test_runs_grow_at_either_end() -> None:
+    wire, receiver = arrived(6)
+    queue = list(receiver.queue)
+    for n in (3, 2, 4, 1, 5, 0):
+        queue[n].accept()
+    wire.run()
+    assert wire.carried["client"].count(b"\x00\x53\x15") == 1
+
+
+def test_other_outcomes_and_gaps_begin_a_new_run() -> None:
+    wire, receiver = arrived(7)
+    queue = list(receiver.queue)
+    queue[0].accept()
+    queue[1].release()
+    queue[2].release()
+    queue[3].accept()
+    queue[6].accept()
+    wire.run()
+    assert wire.carried["client"].count(b"\x00\x53\x15") == 4
+    assert receiver.session.incoming_unsettled.keys() == {4, 5}
+
+
+def test_settling_twice_is_an_error() -> None:
+    _, receiver = arrived(2)
+    first, second = receiver.queue
+    first.accept()
+    with pytest.raises(LocalProtocolError, match="settled already"):
+        first.accept()
+    with pytest.raises(LocalProtocolError, match="settled already"):
+        first.release()
+    second.reject()
+    with pytest.raises(LocalProtocolError, match="Rejected"):
+        second.accept()
+
+
+def test_settling_what_was_sent_settled_does_nothing() -> None:
+    wire, receiver = receiving()
+    transfer(wire, delivery_id=0, delivery_tag=b"t", settled=True)
+    receiver.queue[0].accept()
+    receiver.queue[0].reject("x")
+    assert b"\x00\x53\x15" not in b"".join(wire.client.data_to_send())
+
+
+def test_settling_after_the_link_ended() -> None:
+    wire, receiver = arrived(2)
+    first, second = receiver.queue
+    first.accept()
+    wire.server_log.links[0].detach()
+    wire.run()
+    with pytest.raises(LinkDetached):
+        second.accept()
+    told = [d for e in wire.client_log.named("incoming_settled") for d in e[1]]
+    assert told == [second]
+
+
+def test_a_delivery_that_waits_for_confirmation_keeps_its_outcome_when_the_link_ends() -> None:
+    wire, receiver = arrived(1, receiver_settle_mode=1)
+    (delivery,) = receiver.queue
+    delivery.accept()
+    assert not delivery.settled
+    receiver.detach()
+    wire.client.data_to_send()
+    wire.client.lose(None)
+    assert delivery.settled and delivery.error is None
+
+
+def test_body_and_message() -> None:
+    wire, receiver = receiving()
+    transfer(wire, delivery_id=0, delivery_tag=b"t")
+    transfer(wire, b"\x00\x53\x77\xa1\x02hi", delivery_id=1, delivery_tag=b"t")
+    data, text = receiver.queue
+    assert data.body == b"x"
+    assert text.body == "hi"
+    assert text.message is text.message
+    assert data.message.body == b"x"

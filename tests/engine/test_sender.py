@@ -1,0 +1,377 @@
+from __future__ import annotations
+
+import pytest
+
+from uamqp.codec.definitions import Accepted, Modified, Received, Rejected, Released
+from uamqp.codec.hot import encode_disposition, encode_flow, frame
+from uamqp.codec.performatives import Detach
+from uamqp.codec.values import Described
+from uamqp.engine.limits import OUTPUT_HIGH_WATER
+from uamqp.exceptions import EncodeError, InDoubt, LinkDetached, MessageTooLarge, NotSent
+from uamqp.exceptions import Modified as ModifiedError
+from uamqp.exceptions import Rejected as RejectedError
+from uamqp.exceptions import Released as ReleasedError
+
+from .wire import Wire
+
+BODY = b"\x00\x53\x75\xa0\x01x"
+
+
+def payload(size: int) -> bytes:
+    return b"\x00\x53\x75\xb0" + (size - 8).to_bytes(4, "big") + b"x" * (size - 8)
+
+
+def test_every_outcome() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=10)
+    deliveries = [sender.send(BODY) for _ in range(5)]
+    wire.run()
+    accepted, rejected, released, modified, plain = receiver.queue
+    accepted.accept()
+    rejected.reject("app:bad", "not good", {"k": 1})
+    released.release()
+    modified.modify(delivery_failed=True, undeliverable_here=True, annotations={"x-opt-a": 1})
+    plain.reject()
+    wire.run()
+    assert all(d.settled for d in deliveries)
+    assert [type(d.state) for d in deliveries] == [Accepted, Rejected, Released, Modified, Rejected]
+    failures = [d.failure() for d in deliveries]
+    assert failures[0] is None
+    assert isinstance(failures[1], RejectedError)
+    assert (failures[1].condition, failures[1].description, failures[1].info) == ("app:bad", "not good", {"k": 1})
+    assert isinstance(failures[2], ReleasedError)
+    assert isinstance(failures[3], ModifiedError)
+    assert failures[3].delivery_failed and failures[3].undeliverable_here
+    assert failures[3].annotations == {"x-opt-a": 1}
+    assert isinstance(failures[4], RejectedError) and failures[4].condition is None
+
+
+def test_the_outcome_is_open_until_it_is_there() -> None:
+    wire = Wire().open()
+    sender, _ = wire.sender(credit=1)
+    delivery = sender.send(BODY)
+    assert delivery.failure() is None and not delivery.settled
+    assert "unsettled" in repr(delivery)
+
+
+def test_an_outcome_of_its_own_kind_is_a_doubt() -> None:
+    wire = Wire().open()
+    sender, _ = wire.sender(credit=1)
+    delivery = sender.send(BODY)
+    wire.run()
+    own = Described(0x1234, [1])
+    from uamqp.codec.primitives import encode
+
+    wire.client.receive_data(encode_disposition(0, True, 0, 0, True, encode(own)))
+    assert delivery.state == own
+    assert isinstance(delivery.failure(), InDoubt)
+    delivery = sender.send(BODY)
+    assert delivery.state is None
+
+
+def test_without_credit_messages_wait_and_others_do_not() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    blocked, _ = wire.sender(session, "blocked")
+    free, receiver = wire.sender(session, "free", credit=10)
+    waiting = [blocked.send(BODY) for _ in range(3)]
+    sent = [free.send(BODY) for _ in range(3)]
+    wire.run()
+    assert [d.id for d in waiting] == [-1, -1, -1]
+    assert [d.id for d in sent] == [0, 1, 2]
+    assert len(receiver.queue) == 3
+
+
+def test_credit_lets_the_queue_go_in_order() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender()
+    deliveries = [sender.send(BODY) for _ in range(5)]
+    receiver.flow(2)
+    wire.run()
+    assert [d.id for d in deliveries] == [0, 1, -1, -1, -1]
+    assert sender.credit == 0
+    receiver.flow(10)
+    wire.run()
+    assert [d.id for d in deliveries] == [0, 1, 2, 3, 4]
+    assert sender.credit == receiver.credit == 7
+    assert wire.client_log.named("credit") == [("credit", sender)] * 2
+
+
+def test_credit_can_be_taken_back() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=10)
+    receiver.flow(0)
+    wire.run()
+    assert sender.credit == 0
+    # What was under way when the receiver took its credit back stays sent.
+    receiver.flow(5)
+    wire.run()
+    for _ in range(3):
+        sender.send(BODY)
+    wire.client.receive_data(encode_flow(0, [0, 100, 0, 100, 0, 0, 1], False, False))
+    assert sender.credit == 0
+
+
+def test_a_flow_without_delivery_count_is_from_before_attach() -> None:
+    wire = Wire().open()
+    sender, _ = wire.sender()
+    wire.client.receive_data(encode_flow(0, [0, 100, 0, 100, 0, -1, 4], False, False))
+    assert sender.credit == 4
+    wire.client.receive_data(encode_flow(0, [0, 100, 0, 100, 0], False, False))
+    assert sender.credit == 4
+
+
+def test_drain_gives_back_what_is_not_used() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=3)
+    sender.send(BODY)
+    wire.run()
+    receiver.flow(10, drain=True)
+    assert receiver.draining
+    wire.run()
+    assert receiver.credit == sender.credit == 0
+    assert not receiver.draining
+    assert wire.server_log.named("drained") == [("drained", receiver)]
+
+
+def test_drain_sends_what_waits_first() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender()
+    deliveries = [sender.send(BODY) for _ in range(5)]
+    receiver.flow(3, drain=True)
+    wire.run()
+    assert len(receiver.queue) == 3
+    assert wire.server_log.named("drained") == [("drained", receiver)]
+    assert deliveries[3].id == -1
+    receiver.flow(10, drain=True)
+    wire.run()
+    assert len(receiver.queue) == 5
+    assert len(wire.server_log.named("drained")) == 2
+
+
+def test_settled_messages_need_no_outcome() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=2)
+    first, second, third = [sender.send(BODY, presettled=True) for _ in range(3)]
+    assert first.settled and second.settled and not third.settled
+    assert first.failure() is None
+    wire.run()
+    assert all(d.settled for d in receiver.queue)
+    assert sender.session.outgoing_unsettled == {} and receiver.session.incoming_unsettled == {}
+    receiver.flow(1)
+    wire.run()
+    assert third.settled
+    assert wire.client_log.named("settled") == [("settled", [third])]
+
+
+def test_the_settle_mode_of_the_link_holds() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    unsettled, _ = wire.sender(session, "u", credit=1, sender_settle_mode=0)
+    with pytest.raises(EncodeError, match="unsettled"):
+        unsettled.send(BODY, presettled=True)
+    settled, _ = wire.sender(session, "s", credit=1, sender_settle_mode=1)
+    assert settled.send(BODY).settled
+
+
+def test_a_message_over_the_peers_limit_is_not_sent() -> None:
+    wire = Wire()
+    wire.server_log.attach_options = {"max_message_size": 100}
+    wire.open()
+    sender, receiver = wire.sender(credit=5)
+    with pytest.raises(MessageTooLarge, match="101"):
+        sender.send(payload(101))
+    sender.send(payload(100))
+    wire.run()
+    assert len(receiver.queue) == 1
+
+
+# -- large messages ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [0, 7])
+@pytest.mark.parametrize("size", [480, 500, 512, 5000])
+def test_large_messages_go_in_frames(size: int, cut: int) -> None:
+    wire = Wire(server={"max_frame_size": 512}, cut=cut).open()
+    sender, receiver = wire.sender(credit=2)
+    delivery = sender.send(payload(size))
+    other = sender.send(BODY)
+    wire.run()
+    assert receiver.queue[0].payload == payload(size)
+    assert receiver.credit == 0
+    receiver.queue[0].accept()
+    wire.run()
+    assert delivery.settled and not other.settled
+
+
+def test_frames_are_never_larger_than_the_peer_takes() -> None:
+    wire = Wire(server={"max_frame_size": 600}).open()
+    sender, receiver = wire.sender(credit=4)
+    before = len(wire.carried["client"])
+    for size in range(500, 620, 7):
+        receiver.flow(4)
+        wire.run()
+        sender.send(payload(size), message_format=0x80013700)
+    wire.run()
+    data = wire.carried["client"][before:]
+    pos = 0
+    while pos < len(data):
+        size = int.from_bytes(data[pos : pos + 4], "big")
+        assert size <= 600
+        pos += size
+
+
+def test_the_message_format_arrives() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=2)
+    sender.send(BODY, message_format=0x80013700)
+    sender.send(BODY)
+    wire.run()
+    assert [d.message_format for d in receiver.queue] == [0x80013700, 0]
+
+
+def test_links_take_turns_frame_by_frame() -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    session = wire.begin()
+    first, first_in = wire.sender(session, "first", credit=5)
+    second, second_in = wire.sender(session, "second", credit=5)
+    # A window that is shut makes both queue.
+    session.outgoing_limit = session.next_outgoing_id
+    first.send(payload(400 * 400))
+    second.send(BODY)
+    session.outgoing_limit = (session.next_outgoing_id + 10) & 0xFFFFFFFF
+    session.pump()
+    wire.carry(wire.client, wire.server)
+    assert len(second_in.queue) == 1 and len(first_in.queue) == 0
+    first_in.session.send_flow()
+    wire.run()
+    assert len(first_in.queue) == 1
+
+
+def test_large_messages_wait_for_the_stream() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=5)
+    size = 4 * OUTPUT_HIGH_WATER
+    sender.send(payload(size))
+    first = sum(map(len, wire.client.data_to_send()))
+    assert OUTPUT_HIGH_WATER <= first < size // 2
+    wire.client.pause()
+    assert wire.client.data_to_send() == []
+    small = sender.send(BODY)
+    assert small.id == -1
+    wire.client.resume()
+    rest = 0
+    while chunks := wire.client.data_to_send():
+        rest += sum(map(len, chunks))
+    assert first + rest > size
+    assert small.id == 1
+
+
+def test_a_paused_stream_makes_small_messages_wait_too() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=5)
+    wire.client.pause()
+    deliveries = [sender.send(BODY) for _ in range(3)]
+    assert wire.client.data_to_send() == []
+    wire.client.resume()
+    wire.run()
+    assert [d.id for d in deliveries] == [0, 1, 2]
+
+
+# -- withdrawing ------------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_waits_can_be_withdrawn() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender()
+    first, second = sender.send(BODY), sender.send(BODY)
+    assert sender.withdraw(first)
+    assert not sender.withdraw(first)
+    assert isinstance(first.failure(), NotSent)
+    receiver.flow(5)
+    wire.run()
+    assert second.id == 0 and len(receiver.queue) == 1
+    assert not sender.withdraw(second)
+
+
+@pytest.mark.parametrize("presettled", [False, True])
+def test_a_message_that_went_out_in_part_is_aborted(presettled: bool) -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    sender, receiver = wire.sender(credit=5)
+    session = sender.session
+    session.outgoing_limit = (session.next_outgoing_id + 3) & 0xFFFFFFFF
+    large = sender.send(payload(5000), presettled=presettled)
+    small = sender.send(BODY)
+    assert large.id == 0 and not large.settled
+    assert sender.withdraw(large)
+    assert session.outgoing_unsettled == {}
+    wire.run()
+    receiver.session.send_flow()
+    wire.run()
+    assert [d.payload for d in receiver.queue] == [BODY]
+    assert small.id == 1
+    assert isinstance(large.failure(), NotSent)
+    receiver.queue[0].accept()
+    wire.run()
+    assert small.settled and small.failure() is None
+
+
+# -- the end of the link ----------------------------------------------------------------------------------------
+
+
+def test_the_fate_of_each_message_is_told_when_the_link_ends() -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    sender, receiver = wire.sender(credit=3)
+    session = sender.session
+    in_flight, halfway = sender.send(BODY), sender.send(BODY)
+    wire.run()
+    wire.client.receive_data(encode_disposition(0, True, 1, 1, False, Received(0, 0).encode()))
+    session.outgoing_limit = (session.next_outgoing_id + 1) & 0xFFFFFFFF
+    partial, waiting = sender.send(payload(5000)), sender.send(BODY)
+    wire.client.receive_data(frame(0, Detach(handle=0, closed=True).encode()))
+    for delivery in (in_flight, halfway, partial):
+        error = delivery.failure()
+        assert isinstance(error, InDoubt)
+        assert isinstance(error.__cause__, LinkDetached)
+    assert isinstance(waiting.failure(), NotSent)
+    ((_, told),) = wire.client_log.named("settled")
+    assert set(told) == {in_flight, halfway, partial, waiting}
+    assert len(told) == 4
+    assert session.outgoing_unsettled == {}
+
+
+def test_a_settled_message_cut_in_the_middle_is_in_doubt() -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    sender, _ = wire.sender(credit=3)
+    sender.session.outgoing_limit = (sender.session.next_outgoing_id + 1) & 0xFFFFFFFF
+    delivery = sender.send(payload(5000), presettled=True)
+    wire.client.receive_data(frame(0, Detach(handle=0, closed=True).encode()))
+    assert isinstance(delivery.failure(), InDoubt)
+
+
+def test_an_aborted_message_stays_withdrawn_when_the_link_ends() -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    sender, _ = wire.sender(credit=3)
+    sender.session.outgoing_limit = (sender.session.next_outgoing_id + 1) & 0xFFFFFFFF
+    delivery = sender.send(payload(5000), presettled=True)
+    sender.withdraw(delivery)
+    wire.client.receive_data(frame(0, Detach(handle=0, closed=True).encode()))
+    assert isinstance(delivery.failure(), NotSent)
+
+
+def test_an_outcome_that_arrives_before_the_message_is_whole() -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    sender, receiver = wire.sender(credit=3)
+    session = sender.session
+    session.outgoing_limit = (session.next_outgoing_id + 1) & 0xFFFFFFFF
+    delivery = sender.send(payload(2000))
+    rejected = Rejected().encode()
+    wire.client.receive_data(encode_disposition(0, True, 0, 0, True, rejected))
+    assert delivery.settled and isinstance(delivery.failure(), RejectedError)
+    after = sender.send(BODY)
+    wire.run()
+    receiver.session.send_flow()
+    wire.run()
+    # The rest goes out all the same: the receiver counts on whole deliveries.
+    assert [len(d.payload) for d in receiver.queue] == [2000, len(BODY)]
+    assert after.id == 1
