@@ -315,3 +315,10 @@ def test_body_and_message() -> None:
     assert text.body == "hi"
     assert text.message is text.message
     assert data.message.body == b"x"
+
+
+def test_the_last_frame_may_be_empty() -> None:
+    wire, receiver = receiving()
+    transfer(wire, BODY, delivery_id=0, delivery_tag=b"t", more=True)
+    transfer(wire, b"")
+    assert [d.payload for d in receiver.queue] == [BODY]

@@ -471,3 +471,74 @@ def test_a_begin_that_we_did_not_ask_for_can_be_answered() -> None:
     session.begin()
     assert session.state is SessionState.MAPPED
     assert session.remote_channel == 3
+
+
+def test_a_flow_without_credit_for_a_sender() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    sender, _ = wire.sender(session, credit=3)
+    wire.client.receive_data(encode_flow(0, [0, 10, 0, 10, 0], False, False))
+    assert sender.credit == 3
+
+
+def test_several_flows_in_one_read_are_told_once() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    sender, _ = wire.sender(session)
+    one, two = (encode_flow(0, [0, 10, 0, 10, 0, 0, n], False, False) for n in (1, 2))
+    wire.client.receive_data(one + two)
+    assert wire.client_log.named("credit") == [("credit", sender)]
+    assert sender.credit == 2
+    wire.client.receive_data(one + frame(0, Detach(handle=0).encode()))
+    assert wire.client_log.named("credit") == [("credit", sender)]
+
+
+def test_the_peer_ends_what_we_did_not_answer() -> None:
+    wire = Wire().open()
+    receive(wire, Begin(next_outgoing_id=0, incoming_window=1, outgoing_window=1), channel=3)
+    receive(wire, End(), channel=3)
+    (session,) = wire.client_log.sessions
+    assert session.error is not None and session.error.condition == "amqp:illegal-state"
+    assert wire.client.error is None
+
+
+def test_the_peers_end_after_ours_for_an_error() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    receive(wire, Detach(handle=9))
+    wire.client.data_to_send()
+    receive(wire, End())
+    assert session.state is SessionState.ENDED
+    assert len(wire.client_log.named("end")) == 1
+    assert wire.begin().channel == 0
+
+
+def test_settling_after_end_was_sent_goes_nowhere() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    receiver, remote = wire.receiver(session, credit=5)
+    remote.send(BODY)
+    wire.run()
+    session.end()
+    receiver.queue[0].accept()
+    assert b"\x00\x53\x15" not in b"".join(wire.client.data_to_send())
+
+
+def test_settling_joins_output_that_waits() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    receiver, remote = wire.receiver(session, credit=5)
+    remote.send(BODY)
+    wire.run()
+    receiver.flow(7)
+    receiver.queue[0].accept()
+    data = b"".join(wire.client.data_to_send())
+    assert b"\x00\x53\x13" in data and b"\x00\x53\x15" in data
+
+
+def test_a_frame_that_ends_in_the_middle_of_a_field() -> None:
+    wire = Wire().open()
+    wire.begin()
+    # A list that claims to be whole, and the last bytes of the read.
+    wire.client.receive_data(frame(0, b"\x00\x53\x14\xc0\x05\x02\x43\x70\x00\x00"))
+    assert wire.client.error is not None and wire.client.error.condition == "amqp:decode-error"

@@ -52,9 +52,9 @@ from .errors import (
     INVALID_FIELD,
     RESOURCE_LIMIT_EXCEEDED,
     ConnectionViolation,
-    LinkViolation,
     SessionViolation,
     connection_error,
+    wire_error,
 )
 from .limits import (
     MAX_HONOURED_IDLE_TIMEOUT,
@@ -270,11 +270,11 @@ class ConnectionEndpoint:
             self.closed = True
             return
         if self.state in (ConnectionState.OPENED, ConnectionState.OPEN_SENT, ConnectionState.CLOSE_RCVD):
-            self.close(Error(Symbol(condition), description[:512]))
+            self.close(wire_error(condition, description[:512]))
         elif self.state is ConnectionState.OPEN_RCVD:
             # Spec 2.4.1: whoever closes must have opened.
             self.open()
-            self.close(Error(Symbol(condition), description[:512]))
+            self.close(wire_error(condition, description[:512]))
         else:
             self.closed = True
         self._ended(error)
@@ -356,7 +356,7 @@ class ConnectionEndpoint:
             deadline = self.last_received + idle * 1.25
             if now >= deadline:
                 description = f"nothing arrived from the peer for {idle * 1.25:g} s"
-                self.close(Error(Symbol(RESOURCE_LIMIT_EXCEEDED), description))
+                self.close(wire_error(RESOURCE_LIMIT_EXCEEDED, description))
                 self._ended(IdleTimeout(description, condition=RESOURCE_LIMIT_EXCEEDED))
                 self.closed = True
                 return None
@@ -625,10 +625,9 @@ class ConnectionEndpoint:
                 session.on_attach(performative)
             elif isinstance(performative, Detach):
                 session.on_detach(performative)
-            elif isinstance(performative, End):
+            else:
+                assert isinstance(performative, End)
                 session.on_end(performative)
-        except LinkViolation as violation:
-            raise SessionViolation(violation.condition, violation.description) from None
         except SessionViolation as violation:
             session.fail(violation.condition, violation.description)
 

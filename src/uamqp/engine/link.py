@@ -9,7 +9,7 @@ from ..codec.definitions import Error
 from ..codec.performatives import Attach, Detach
 from ..codec.values import Symbol
 from ..exceptions import AMQPError, LinkDetached, LocalProtocolError
-from .errors import ILLEGAL_STATE, SessionViolation, link_error
+from .errors import ILLEGAL_STATE, SessionViolation, link_error, wire_error
 from .states import LINK, Event, LinkState, SessionState
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class LinkEndpoint:
     def fail(self, condition: str, description: str) -> None:
         """End the link because the peer broke a rule of it."""
         error = LinkDetached(description, condition=condition)
-        self.detach(error=Error(Symbol(condition), description))
+        self.detach(error=wire_error(condition, description))
         self.ended(error)
 
     def on_attach(self, attach: Attach) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from ..codec.definitions import Received
 from ..codec.hot import TransferHeader
 from ..codec.performatives import Attach
 from ..exceptions import AMQPError, EncodeError, InDoubt, MessageTooLarge, NotSent
@@ -189,15 +188,13 @@ class SenderEndpoint(LinkEndpoint):
         ended: list[OutgoingDelivery] = []
         for delivery in [d for d in session.outgoing_unsettled.values() if d.link is self]:
             del session.outgoing_unsettled[delivery.id]
-            # An outcome of which only the settling is missing is an outcome all the same.
-            if delivery.state is None or isinstance(delivery.state, Received):
-                delivery.error = InDoubt(
-                    f"the message was sent, but the link ended before its outcome arrived: {error}",
-                    condition=error.condition,
-                    info=error.info,
-                    remote=error.remote,
-                )
-                delivery.error.__cause__ = error
+            delivery.error = InDoubt(
+                f"the message was sent, but the link ended before its outcome arrived: {error}",
+                condition=error.condition,
+                info=error.info,
+                remote=error.remote,
+            )
+            delivery.error.__cause__ = error
             ended.append(delivery)
         for delivery in self.queue:
             if delivery.id < 0:

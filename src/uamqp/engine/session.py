@@ -11,7 +11,6 @@ from ..codec.definitions import ACCEPTED, Error
 from ..codec.hot import encode_disposition, encode_flow
 from ..codec.performatives import Attach, Begin, Detach, Disposition, End, Flow
 from ..codec.primitives import encode
-from ..codec.values import Symbol
 from ..exceptions import AMQPError, LocalProtocolError, SessionEnded
 from .delivery import IncomingDelivery, OutgoingDelivery, State, is_terminal
 from .errors import (
@@ -24,6 +23,7 @@ from .errors import (
     LinkViolation,
     SessionViolation,
     session_error,
+    wire_error,
 )
 from .limits import HANDLE_MAX, INCOMING_WINDOW, MAX_DELIVERY_TAG
 from .link import LinkEndpoint
@@ -156,7 +156,7 @@ class SessionEndpoint:
     def fail(self, condition: str, description: str) -> None:
         """End the session because the peer broke a rule of it."""
         error = SessionEnded(description, condition=condition)
-        self.end(Error(Symbol(condition), description))
+        self.end(wire_error(condition, description))
         self.ended(error)
 
     def sender(self, name: str) -> SenderEndpoint:
@@ -189,11 +189,10 @@ class SessionEndpoint:
 
     def forget(self, link: LinkEndpoint) -> None:
         """Both sides detached the link: its handles and its name are free."""
-        if self._handles.pop(link.handle, None) is not None:
-            heappush(self._free, link.handle)
+        del self._handles[link.handle]
+        heappush(self._free, link.handle)
         self._links.pop(link.remote_handle, None)
-        if self._names.get((link.name, link.role)) is link:
-            del self._names[link.name, link.role]
+        del self._names[link.name, link.role]
 
     def _name(self, link: LinkEndpoint) -> None:
         key = (link.name, link.role)
@@ -421,7 +420,8 @@ class SessionEndpoint:
         if isinstance(link, SenderEndpoint):
             if credit >= 0:
                 link.on_flow(delivery_count, credit, drain)
-        elif isinstance(link, ReceiverEndpoint):
+        else:
+            assert isinstance(link, ReceiverEndpoint)
             try:
                 link.on_flow(delivery_count, available)
             except LinkViolation as violation:
