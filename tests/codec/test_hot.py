@@ -249,6 +249,11 @@ def body_of(data: bytes, channel: int) -> bytes:
     return data[8:]
 
 
+def only_frame(header: hot.TransferHeader, delivery_id: int, tag: int, settled: bool, size: int) -> bytes:
+    tail = header.settled if settled else header.unsettled
+    return header.pack(header.overhead + size, header.first, delivery_id, 0xA004, tag, tail)
+
+
 @given(
     st.integers(0, 65_535),
     uints,
@@ -263,7 +268,7 @@ def test_transfer_headers(
     channel: int, handle: int, delivery_id: int, number: int, settled: bool, payload: bytes, tag: bytes, fmt: int
 ) -> None:
     header = hot.TransferHeader(channel, handle)
-    only = header.only(delivery_id, number, settled, len(payload))
+    only = only_frame(header, delivery_id, number, settled, len(payload))
     assert len(only) == header.overhead
     value, start = decode_performative(body_of(only + payload, channel), 0, len(only) - 8 + len(payload))
     assert value == Transfer(handle, delivery_id, number.to_bytes(4, "big"), 0, settled, False)

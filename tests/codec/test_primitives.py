@@ -55,6 +55,10 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 POINT = namedtuple("POINT", "x y")
 
 
+def short(value: Any) -> str:
+    return f"{value!r:.40}"
+
+
 class Colour(enum.IntEnum):
     RED = 1
 
@@ -131,12 +135,11 @@ ENCODINGS: list[tuple[Any, str]] = [
     (Array([True, False], "boolean"), "e00402560100"),
     (Array([None, None], "null"), "e0020240"),
     (Array(["a", ""], "string"), "e00502a1016100"),
-    (Array([b"x" * 255], "binary"), "f00000010900000001b0000000ff" + "78" * 255),
+    (Array([b"x" * 255], "binary"), "f00000010500000001a0ff" + "78" * 255),
     (Array([1.0], "double"), "e00a01823ff0000000000000"),
     (Array([[], [None]], "list"), "e00702c00100020140"),
     (Array([{}], "map"), "e00401c10100"),
     (Array([Array([1], "ubyte")], "array"), "e00601e003015001"),
-    (Array([Array([1], "ubyte"), Array([b"x" * 300], "binary")], "array"), None),  # type: ignore[list-item]
     (Array([5], Described(7, "uint")), "e0060100530752" + "05"),
     (Described(0, None), "004440"),
     (Described(255, None), "0053ff40"),
@@ -145,7 +148,7 @@ ENCODINGS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "expected"), [pair for pair in ENCODINGS if pair[1] is not None], ids=repr)
+@pytest.mark.parametrize(("value", "expected"), ENCODINGS, ids=short)
 def test_encodings(value: Any, expected: str) -> None:
     assert encode(value).hex() == expected
     assert decode_all(bytes.fromhex(expected)) == value
@@ -199,7 +202,7 @@ def test_longer_forms_are_understood(encoded: str, value: Any) -> None:
         (Shape.ROUND, "a105726f756e64"),
         (dt.datetime(1970, 1, 1, 1, 0, 0, 999, tzinfo=dt.timezone(dt.timedelta(hours=1))), "830000000000000000"),
     ],
-    ids=repr,
+    ids=short,
 )
 def test_other_python_types(value: Any, encoded: str) -> None:
     assert encode(value).hex() == encoded
@@ -245,7 +248,8 @@ def test_nan() -> None:
     for value in (math.nan, Float(math.nan), Decimal("NaN"), Decimal32("NaN")):
         again = decode_all(encode(value))
         assert again != again
-    assert decode_all(bytes.fromhex("7e000000".join(["74", ""]))).is_nan()  # type: ignore[attr-defined]
+    signalling = decode_all(bytes.fromhex("747e000000"))
+    assert signalling != signalling
 
 
 def legacy(value: Any) -> Any:
@@ -323,7 +327,7 @@ def test_dialects_are_singletons() -> None:
         (Array([True], "double"), "float expected"),
         (Array([True], "float"), "float expected"),
         (Array([1e39], "float"), "32 bits"),
-        (Array([10**400], "double"), "double"),
+        (Array([10**400], "double"), "64 bits"),
         (Array([1], "decimal32"), "Decimal expected"),
         (Array([Decimal("1.23456789")], "decimal32"), "decimal32"),
         (Array([1], "char"), "str of one character expected"),
@@ -340,7 +344,7 @@ def test_dialects_are_singletons() -> None:
         (Array([[1]], "array"), "Array expected"),
         (Array([Described(2, 1)], Described(2, "uint")), "int for uint expected, not Described"),
     ],
-    ids=repr,
+    ids=short,
 )
 def test_values_that_cannot_be_encoded(value: Any, reason: str) -> None:
     with pytest.raises(EncodeError, match=reason):
@@ -349,11 +353,8 @@ def test_values_that_cannot_be_encoded(value: Any, reason: str) -> None:
 
 def test_values_that_no_size_can_hold() -> None:
     # Zeros that are never touched take no memory.
-    huge = bytes(2**32)
-    for value in (huge, Array([], "list")):
-        if value is huge:
-            with pytest.raises(EncodeError, match="4294967295"):
-                encode(value)
+    with pytest.raises(EncodeError, match="4294967295"):
+        encode(bytes(2**32))
 
 
 def nested(levels: int, wrap: Any) -> Any:
@@ -427,7 +428,7 @@ def test_trailing_bytes() -> None:
         ("a102c328", "UTF-8", 2),
         ("a10361c080", "UTF-8", 3),
         ("a103eda080", "UTF-8", 2),
-        ("a102c3", "", 3),
+        ("a102c3", "UTF-8", 2),
         ("a30161ff", "1 bytes are left", 3),
         ("a302617f80", "1 bytes are left", 4),
         ("a30180", "not ASCII", 2),
@@ -435,17 +436,14 @@ def test_trailing_bytes() -> None:
         ("c00000", "does not fit", 3),
         ("c0020240", "2 elements cannot be in 1 bytes", 3),
         ("c003014040", "do not end", 5),
-        ("c00201a1", "", 4),
+        ("c00201a1", "too early", 4),
         ("c10201" + "40", "a key has no value", 3),
-        ("c109045501405501405501", "", 0),
         ("c107045501405501" + "40", "twice", 3),
-        ("c105024540" + "40", "do not end", 6),
+        ("c1050255014040", "do not end", 7),
         ("c103024540", "key of a map", 0),
         ("c10502c1010040", "key of a map", 0),
         ("c10602e002004040", "key of a map", 0),
-        ("c10702004445" + "40", "", 0),
-        ("e0020101" , "no constructor 0x01", 3),
-        ("e0020001" , "no constructor 0x01", 3),
+        ("e0020001", "no constructor 0x01", 3),
         ("e00100", "too early", 3),
         ("e003025001", "2 elements cannot be in 1 bytes", 4),
         ("00", "too early", 1),
@@ -465,8 +463,7 @@ def test_bad_bytes(encoded: str, reason: str, offset: int) -> None:
     data = bytes.fromhex(encoded)
     with pytest.raises(DecodeError, match=reason) as caught:
         decode_all(data)
-    if reason:
-        assert caught.value.offset == offset
+    assert caught.value.offset == offset
     assert caught.value.condition == "amqp:decode-error"
     assert caught.value.__cause__ is None
 

@@ -517,7 +517,8 @@ def test_everything_pipelined_behind_sasl() -> None:
 
 def test_a_refused_client_hears_it() -> None:
     wire = Wire(
-        client_sasl=SaslClient([Plain("u", "wrong")]), server_sasl=SaslServer(["PLAIN"], lambda mechanism, response: None)
+        client_sasl=SaslClient([Plain("u", "wrong")]),
+        server_sasl=SaslServer(["PLAIN"], lambda mechanism, response: None),
     )
     wire.client.start()
     wire.run()

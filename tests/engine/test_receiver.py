@@ -56,9 +56,7 @@ def test_deliveries_arrive() -> None:
 
 def test_the_owner_hears_once_per_read() -> None:
     wire, receiver = receiving()
-    data = b"".join(
-        frame(0, Transfer(handle=0, delivery_id=n, delivery_tag=b"t").encode() + BODY) for n in range(5)
-    )
+    data = b"".join(frame(0, Transfer(handle=0, delivery_id=n, delivery_tag=b"t").encode() + BODY) for n in range(5))
     wire.client.receive_data(data)
     assert len(receiver.queue) == 5
     assert wire.client_log.named("deliveries") == [("deliveries", receiver)]
@@ -193,9 +191,7 @@ def test_credit_wraps_around() -> None:
     wire.server_log.accepting = False
     receiver = session.receiver("l")
     receiver.attach(Source(), Target())
-    attach = Attach(
-        name="l", handle=0, role=False, initial_delivery_count=2**32 - 2, source=Source(), target=Target()
-    )
+    attach = Attach(name="l", handle=0, role=False, initial_delivery_count=2**32 - 2, source=Source(), target=Target())
     wire.client.receive_data(frame(0, attach.encode()))
     receiver.flow(5)
     for n in range(5):

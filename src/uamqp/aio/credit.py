@@ -37,7 +37,9 @@ class Prefetch(CreditPolicy):
 
     def __init__(self, count: int) -> None:
         if not 1 <= count <= MAX_CREDIT:
-            raise ValueError(f"prefetch must be 1 to {MAX_CREDIT}, not {count}; for no prefetch use OnDemand() or Manual()")
+            raise ValueError(
+                f"prefetch must be 1 to {MAX_CREDIT}, not {count}; for no prefetch use OnDemand() or Manual()"
+            )
         self.count = count
         self.refill_after = (count + 1) // 2
 

@@ -40,7 +40,9 @@ class Sender(Link):
         target = self._endpoint.target
         return None if target is None or target.address is None else str(target.address)
 
-    async def send(self, message: Message | Any, *, settled: bool = False, timeout: Timeout = DEFAULT) -> OutgoingDelivery:
+    async def send(
+        self, message: Message | Any, *, settled: bool = False, timeout: Timeout = DEFAULT
+    ) -> OutgoingDelivery:
         """Send one message and wait until the peer accepted it.
 
         Args:
@@ -65,14 +67,14 @@ class Sender(Link):
             await self.settlement(delivery, None)
             return delivery
         waiter = delivery.waiter = self._new_waiter()
-        self._deadlines.add(waiter, seconds)
+        queue = self._deadlines.add(waiter, seconds)
         try:
             woken = await waiter
         except BaseException:
             self._endpoint.withdraw(delivery)
             raise
         finally:
-            self._deadlines.remove(waiter, seconds)
+            queue.pop(waiter, None)
         if delivery.state is not ACCEPTED or not delivery.settled:
             self._check(delivery, woken, seconds)
         return delivery

@@ -182,9 +182,7 @@ class Session:
         terms = source, target or Target(), mode, remote_mode, max_message_size, desired_capabilities, properties
         return Opening(lambda: self._attach_receiver(name, policy, terms, timeout))
 
-    async def _attach_receiver(
-        self, name: str | None, policy: CreditPolicy, terms: Any, timeout: Timeout
-    ) -> Receiver:
+    async def _attach_receiver(self, name: str | None, policy: CreditPolicy, terms: Any, timeout: Timeout) -> Receiver:
         source, target, mode, remote_mode, max_message_size, desired_capabilities, properties = terms
         receiver = Receiver(self, name, policy)
         receiver._endpoint.attach(

@@ -341,4 +341,3 @@ def _with_address(target: Target, address: str) -> Target:
         dynamic_node_properties=target.dynamic_node_properties,
         capabilities=target.capabilities,
     )
-

@@ -24,7 +24,8 @@ Url = Annotated[
 ]
 User = Annotated[str | None, typer.Option("--user", "-u", help="User, instead of the one in the URL.")]
 Password = Annotated[
-    str | None, typer.Option("--password", "-p", envvar="UAMQP_PASSWORD", help="Password, instead of the one in the URL.")
+    str | None,
+    typer.Option("--password", "-p", envvar="UAMQP_PASSWORD", help="Password, instead of the one in the URL."),
 ]
 CaFile = Annotated[str | None, typer.Option("--ca-file", help="PEM file with the only authorities to trust.")]
 Plaintext = Annotated[

@@ -88,9 +88,7 @@ class _Steps:
         self._last = now
 
 
-def _converse(
-    steps: _Steps, stream: socket.socket, engine: ConnectionEndpoint, sasl: SaslClient, address: str
-) -> None:
+def _converse(steps: _Steps, stream: socket.socket, engine: ConnectionEndpoint, sasl: SaslClient, address: str) -> None:
     def until(condition: Callable[[], bool]) -> None:
         while not condition():
             stream.sendall(b"".join(engine.data_to_send()))

@@ -67,7 +67,9 @@ async def _receive(
         kept = []
         with bar:
             while count is None or received < count:
-                deliveries = await receiver.receive_many(100 if count is None else min(100, count - received), timeout=pause)
+                deliveries = await receiver.receive_many(
+                    100 if count is None else min(100, count - received), timeout=pause
+                )
                 if not deliveries:
                     break
                 for delivery in deliveries:

@@ -65,7 +65,9 @@ def send(
         address = address_of(url)
         connection = open_connection(url, user, password, ca_file, allow_plaintext, timeout)
         raise typer.Exit(
-            asyncio.run(_send(connection, address, _messages(bodies, file, count, message), _total(bodies, file, count)))
+            asyncio.run(
+                _send(connection, address, _messages(bodies, file, count, message), _total(bodies, file, count))
+            )
         )
 
 

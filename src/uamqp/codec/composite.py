@@ -21,6 +21,8 @@ from uamqp.codec.primitives import (
     DESCRIBED,
     NULL,
     State,
+    bounds8,
+    bounds32,
     check_room,
     decoder_table,
     encode_at,
@@ -325,12 +327,9 @@ def _read_composite(cls: type[Composite], data: bytes, pos: int, state: State) -
         pos += 1
         end, count = pos, 0
     elif code == 0xC0:
-        end, count = pos + 2 + data[pos + 1], data[pos + 2]
-        pos += 3
+        pos, end, count = bounds8(data, pos + 1)
     elif code == 0xD0:
-        end = pos + 5 + int.from_bytes(data[pos + 1 : pos + 5], "big")
-        count = int.from_bytes(data[pos + 5 : pos + 9], "big")
-        pos += 9
+        pos, end, count = bounds32(data, pos + 1)
     else:
         raise DecodeError(f"{name} is a list, not of constructor 0x{code:02x}", offset=pos)
     outer = state.enter(pos, end, count, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Callable
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
 from uamqp.codec.composite import Composite, decode_composite
@@ -144,20 +145,12 @@ def _encode_body(body: Body) -> bytes:
     return _VALUE_PREFIX + encode(body.value)
 
 
-def _unchanged(current: object, original: object) -> bool:
-    # As bytes, because to Python 1, 1.0 and True are the same.
+def _unchanged(current: Any, original: Any, write: Callable[[Any], bytes] = encode) -> bool:
+    # Compared as bytes, because to Python 1, 1.0 and True are the same.
     try:
-        return encode(current) == encode(original)
+        return write(current) == write(original)
     except EncodeError:
         return False
-
-
-def _same_body(current: Body, original: Body) -> bool:
-    if isinstance(current, Value):
-        return isinstance(original, Value) and _unchanged(current.value, original.value)
-    if isinstance(current, Sequence):
-        return isinstance(original, Sequence) and _unchanged(current.sections, original.sections)
-    return current == original
 
 
 def _checked_map(value: object, name: str) -> Map:
@@ -438,7 +431,7 @@ class Message:
     def _encode_body(self) -> bytes:
         if self._payload is not None:
             layout = self._scanned(self._payload)
-            if self._body is None or _same_body(self._body, self._original_body()):
+            if self._body is None or _unchanged(self._body, self._original_body(), _encode_body):
                 return self._payload[layout.body_start : layout.body_end]
         return _encode_body(self._body_parts())
 

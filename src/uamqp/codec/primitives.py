@@ -321,17 +321,29 @@ def _symbol32_as_bytes(data: bytes, pos: int, state: State) -> tuple[object, int
     return data[pos + 4 : after], after
 
 
+def bounds8(data: bytes, pos: int) -> tuple[int, int, int]:
+    """Where the elements of a compound with a size and count of one byte each, at `pos`, start and end; the count."""
+    return pos + 2, pos + 1 + data[pos], data[pos + 1]
+
+
+def bounds32(data: bytes, pos: int) -> tuple[int, int, int]:
+    """The same for a size and count of four bytes each."""
+    size, count = _TWO_UINTS.unpack_from(data, pos)
+    return pos + 8, pos + 4 + int(size), int(count)
+
+
 def _list0(data: bytes, pos: int, state: State) -> tuple[object, int]:
     return [], pos
 
 
 def _list8(data: bytes, pos: int, state: State) -> tuple[object, int]:
-    return _list(data, pos + 2, pos + 1 + data[pos], data[pos + 1], state)
+    start, end, count = bounds8(data, pos)
+    return _list(data, start, end, count, state)
 
 
 def _list32(data: bytes, pos: int, state: State) -> tuple[object, int]:
-    size, count = _TWO_UINTS.unpack_from(data, pos)
-    return _list(data, pos + 8, pos + 4 + int(size), int(count), state)
+    start, end, count = bounds32(data, pos)
+    return _list(data, start, end, count, state)
 
 
 def _list(data: bytes, pos: int, end: int, count: int, state: State) -> tuple[object, int]:
@@ -346,12 +358,13 @@ def _list(data: bytes, pos: int, end: int, count: int, state: State) -> tuple[ob
 
 
 def _map8(data: bytes, pos: int, state: State) -> tuple[object, int]:
-    return _map(data, pos + 2, pos + 1 + data[pos], data[pos + 1], state)
+    start, end, count = bounds8(data, pos)
+    return _map(data, start, end, count, state)
 
 
 def _map32(data: bytes, pos: int, state: State) -> tuple[object, int]:
-    size, count = _TWO_UINTS.unpack_from(data, pos)
-    return _map(data, pos + 8, pos + 4 + int(size), int(count), state)
+    start, end, count = bounds32(data, pos)
+    return _map(data, start, end, count, state)
 
 
 def _map(data: bytes, pos: int, end: int, count: int, state: State) -> tuple[object, int]:
@@ -371,15 +384,6 @@ def _map(data: bytes, pos: int, end: int, count: int, state: State) -> tuple[obj
     if 2 * len(entries) != count:
         raise DecodeError("a key occurs twice in a map", offset=start)
     return entries, pos
-
-
-def _array_header8(data: bytes, pos: int) -> tuple[int, int, int]:
-    return pos + 2, pos + 1 + data[pos], data[pos + 1]
-
-
-def _array_header32(data: bytes, pos: int) -> tuple[int, int, int]:
-    size, count = _TWO_UINTS.unpack_from(data, pos)
-    return pos + 8, pos + 4 + int(size), int(count)
 
 
 def _array_elements(
@@ -425,23 +429,23 @@ def _array(data: bytes, pos: int, end: int, count: int, state: State) -> tuple[o
 
 
 def _array8(data: bytes, pos: int, state: State) -> tuple[object, int]:
-    start, end, count = _array_header8(data, pos)
+    start, end, count = bounds8(data, pos)
     return _array(data, start, end, count, state)
 
 
 def _array32(data: bytes, pos: int, state: State) -> tuple[object, int]:
-    start, end, count = _array_header32(data, pos)
+    start, end, count = bounds32(data, pos)
     return _array(data, start, end, count, state)
 
 
 def _array8_as_list(data: bytes, pos: int, state: State) -> tuple[object, int]:
-    start, end, count = _array_header8(data, pos)
+    start, end, count = bounds8(data, pos)
     items, _, _, pos = _array_elements(data, start, end, count, state)
     return items, pos
 
 
 def _array32_as_list(data: bytes, pos: int, state: State) -> tuple[object, int]:
-    start, end, count = _array_header32(data, pos)
+    start, end, count = bounds32(data, pos)
     items, _, _, pos = _array_elements(data, start, end, count, state)
     return items, pos
 
@@ -777,18 +781,18 @@ def _encode_float(value: object, depth: int) -> bytes:
     if not isinstance(value, (float, int)) or isinstance(value, bool):
         raise _wrong("float", value)
     try:
-        return b"\x72" + _FLOAT.pack(value)
+        return b"\x72" + _FLOAT.pack(float(value))
     except OverflowError:
-        raise EncodeError(f"too large for a float of 32 bits: {value}") from None
+        raise EncodeError("too large for a float of 32 bits") from None
 
 
 def _encode_double(value: object, depth: int) -> bytes:
     if not isinstance(value, (float, int)) or isinstance(value, bool):
         raise _wrong("float", value)
     try:
-        return b"\x82" + _DOUBLE.pack(value)
+        return b"\x82" + _DOUBLE.pack(float(value))
     except OverflowError:
-        raise EncodeError("an int too large for a double") from None
+        raise EncodeError("too large for a float of 64 bits") from None
 
 
 def _decimal_encoder(code: int, width: int) -> Encoder:
@@ -984,7 +988,9 @@ def _integer_elements(kind: str, items: list[Any]) -> tuple[bytes, list[bytes]]:
 
 def _sized_elements(codes: tuple[int, ...], bodies: list[bytes], counts: list[int]) -> tuple[bytes, list[bytes]]:
     """Elements with a size in front, and a count as well where there are counts."""
-    width = 1 if all(len(body) < 255 for body in bodies) and all(count < 256 for count in counts) else 4
+    longest = 254 if counts else 255
+    small = all(len(body) <= longest for body in bodies) and all(count <= 255 for count in counts)
+    width = 1 if small else 4
     if counts:
         heads = [
             (len(body) + width).to_bytes(width, "big") + count.to_bytes(width, "big")

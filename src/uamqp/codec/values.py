@@ -205,9 +205,9 @@ class Float(float):
 
     def __new__(cls, number: float) -> Self:
         try:
-            rounded: float = struct.unpack("!f", struct.pack("!f", number))[0]
+            rounded: float = struct.unpack("!f", struct.pack("!f", float(number)))[0]
         except OverflowError:
-            raise ValueError(f"too large for a float of 32 bits: {number}") from None
+            raise ValueError("too large for a float of 32 bits") from None
         return float.__new__(cls, rounded)
 
     def __repr__(self) -> str:

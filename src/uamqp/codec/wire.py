@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final
 
 from uamqp.codec import choices
-from uamqp.codec.primitives import CODES, DESCRIBED, State, check_room, encode_at, encoder, map_of
+from uamqp.codec.primitives import CODES, DESCRIBED, State, bounds8, bounds32, check_room, encode_at, encoder, map_of
 from uamqp.codec.values import Array
 from uamqp.exceptions import DecodeError, EncodeError
 
@@ -142,14 +142,7 @@ class MapType(WireType):
 
     def read(self, data: bytes, pos: int, state: State) -> tuple[object, int]:
         start = pos
-        if data[pos] == 0xC1:
-            end = pos + 2 + data[pos + 1]
-            count = data[pos + 2]
-            pos += 3
-        else:
-            end = pos + 5 + int.from_bytes(data[pos + 1 : pos + 5], "big")
-            count = int.from_bytes(data[pos + 5 : pos + 9], "big")
-            pos += 9
+        pos, end, count = (bounds8 if data[pos] == 0xC1 else bounds32)(data, pos + 1)
         outer = state.enter(pos, end, count, 1)
         if count % 2:
             raise DecodeError(f"a map of {count} elements: a key has no value", offset=start)

@@ -179,7 +179,7 @@ class ConnectionEndpoint:
         self.paused = False
         self._stalled: deque[SessionEndpoint] = deque()
         self._dirty: list[SessionEndpoint] = []
-        self._credited: list[SenderEndpoint] = []
+        self._credited: dict[SenderEndpoint, None] = {}
         self.touched: list[ReceiverEndpoint] = []
         self.settled_deliveries: list[OutgoingDelivery] = []
         self.settled_incoming: list[IncomingDelivery] = []
@@ -318,11 +318,11 @@ class ConnectionEndpoint:
             stalled, self._stalled = self._stalled, deque()
             for session in stalled:
                 session.pump()
+        self._tell()
         if self._dirty:
             dirty, self._dirty = self._dirty, []
             for session in dirty:
                 session.flush_runs()
-        self._tell_settled()
         self.output_pending = False
         self.output_bytes = 0
         output = self.output
@@ -337,11 +337,9 @@ class ConnectionEndpoint:
     def resume(self) -> None:
         """The stream takes bytes again."""
         self.paused = False
-        self._pump_all()
-
-    def _pump_all(self) -> None:
         for session in list(self._sessions.values()):
             session.pump()
+        self._tell()
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -607,7 +605,9 @@ class ConnectionEndpoint:
             return
         session = self._remote_channels.get(channel)
         if session is None:
-            raise ConnectionViolation(ILLEGAL_STATE, f"{type(performative).__name__} on channel {channel} without session")
+            raise ConnectionViolation(
+                ILLEGAL_STATE, f"{type(performative).__name__} on channel {channel} without session"
+            )
         if session.error is not None and not isinstance(performative, End):
             # We ended the session, and the peer had not heard of it yet.
             return
@@ -676,30 +676,29 @@ class ConnectionEndpoint:
     # -- what the owner is told when a read is over --------------------------------------------------------------
 
     def credit_changed(self, sender: SenderEndpoint) -> None:
-        """The sender got or lost credit during this read."""
-        if sender not in self._credited:
-            self._credited.append(sender)
+        """The sender got or lost credit, or has nothing queued any more: its owner will be told."""
+        self._credited[sender] = None
 
     def settled_later(self, delivery: OutgoingDelivery) -> None:
         """The delivery was sent settled, after it had waited."""
         self.settled_deliveries.append(delivery)
 
-    def _tell_settled(self) -> None:
+    def _tell(self) -> None:
         if self.settled_deliveries:
             settled, self.settled_deliveries = self.settled_deliveries, []
             self.observer.on_settled(settled)
         if self.settled_incoming:
             incoming, self.settled_incoming = self.settled_incoming, []
             self.observer.on_incoming_settled(incoming)
-
-    def _read_over(self) -> None:
-        self._tell_settled()
         if self._credited:
-            credited, self._credited = self._credited, []
+            credited, self._credited = self._credited, {}
             for sender in credited:
                 if sender.error is None:
                     self.observer.on_credit(sender)
                     sender.finish_drain()
+
+    def _read_over(self) -> None:
+        self._tell()
         if self.touched:
             touched, self.touched = self.touched, []
             for receiver in touched:

@@ -48,7 +48,7 @@ class Observer:
         """`receiver.queue` grew."""
 
     def on_credit(self, sender: SenderEndpoint) -> None:
-        """The sender may send (more)."""
+        """The sender may send more, or less, or has sent all that was queued."""
 
     def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
         """These sent deliveries have their final outcome, or failed."""

@@ -36,7 +36,7 @@ class _Partial:
 
     __slots__ = ("chunks", "empty", "id", "message_format", "settled", "size", "tag", "transfers")
 
-    def __init__(self, id: int, tag: bytes, message_format: int, settled: bool) -> None:
+    def __init__(self, id: int, tag: bytes, message_format: int, settled: int) -> None:
         self.id = id
         self.tag = tag
         self.message_format = message_format
@@ -87,24 +87,25 @@ class ReceiverEndpoint(LinkEndpoint):
         aborted: bool = False,
     ) -> None:
         """One transfer; arguments as `hot.decode_transfer` gives them."""
-        if self.error is not None or self._partial is not None or more or aborted:
-            self._on_rare_transfer(delivery_id, tag, message_format, settled, more, payload, aborted)
-            return
         session = self.session
-        if self.delivery_count == self.limit:
+        if self.error is not None or self._partial is not None or more or aborted:
+            whole = self._on_partial_transfer(delivery_id, tag, message_format, settled, more, payload, aborted)
+            if whole is None:
+                return
+            delivery_id, tag, message_format, settled = whole.id, whole.tag, whole.message_format, whole.settled
+            payload = whole.chunks[0] if len(whole.chunks) == 1 else b"".join(whole.chunks)
+        elif self.delivery_count == self.limit:
             raise LinkViolation(TRANSFER_LIMIT_EXCEEDED, f"a delivery without credit on the link {self.name!r}")
-        if delivery_id != session.expected_delivery_id or len(tag) > MAX_DELIVERY_TAG:
-            session.check_delivery(delivery_id, tag)
-        if len(payload) > self.max_message_size:
-            raise self._too_large(len(payload))
-        session.expected_delivery_id = (delivery_id + 1) & MASK
-        self.delivery_count = (self.delivery_count + 1) & MASK
-        self._complete(delivery_id, tag, message_format, settled == 1, payload)
-
-    def _complete(self, delivery_id: int, tag: bytes, message_format: int, settled: bool, payload: bytes) -> None:
-        delivery = IncomingDelivery(self, delivery_id, tag, message_format, settled, payload)
-        if not settled:
-            self.session.incoming_unsettled[delivery_id] = delivery
+        else:
+            if delivery_id != session.expected_delivery_id or len(tag) > MAX_DELIVERY_TAG:
+                session.check_delivery(delivery_id, tag)
+            if len(payload) > self.max_message_size:
+                raise self._too_large(len(payload))
+            session.expected_delivery_id = (delivery_id + 1) & MASK
+            self.delivery_count = (self.delivery_count + 1) & MASK
+        delivery = IncomingDelivery(self, delivery_id, tag, message_format, settled == 1, payload)
+        if settled != 1:
+            session.incoming_unsettled[delivery_id] = delivery
         self.queue.append(delivery)
         if not self.touched:
             self.touch()
@@ -115,7 +116,7 @@ class ReceiverEndpoint(LinkEndpoint):
             self.touched = True
             self.session.connection.touched.append(self)
 
-    def _on_rare_transfer(
+    def _on_partial_transfer(
         self,
         delivery_id: int,
         tag: bytes,
@@ -124,11 +125,12 @@ class ReceiverEndpoint(LinkEndpoint):
         more: int,
         payload: bytes,
         aborted: bool,
-    ) -> None:
+    ) -> _Partial | None:
+        """One of several frames of a delivery; the delivery when it is whole."""
         self.touch()
         if self.error is not None:
             # We detached, and the peer had not heard of it yet.
-            return
+            return None
         session = self.session
         partial = self._partial
         if partial is None:
@@ -137,7 +139,7 @@ class ReceiverEndpoint(LinkEndpoint):
             session.check_delivery(delivery_id, tag)
             session.expected_delivery_id = (delivery_id + 1) & MASK
             self.delivery_count = (self.delivery_count + 1) & MASK
-            partial = self._partial = _Partial(delivery_id, tag, message_format, settled == 1)
+            partial = self._partial = _Partial(delivery_id, tag, message_format, settled)
         else:
             # Fields may be left out of further transfers, but not changed (spec 2.7.5).
             if delivery_id >= 0 and delivery_id != partial.id:
@@ -150,10 +152,10 @@ class ReceiverEndpoint(LinkEndpoint):
             if message_format and message_format != partial.message_format:
                 raise SessionViolation(INVALID_FIELD, f"delivery {partial.id} changed its message-format on the way")
             if settled == 1:
-                partial.settled = True
+                partial.settled = 1
         if aborted:
             self._partial = None
-            return
+            return None
         partial.transfers += 1
         if payload:
             partial.chunks.append(payload)
@@ -170,11 +172,9 @@ class ReceiverEndpoint(LinkEndpoint):
             self._partial = None
             raise LinkViolation(MESSAGE_SIZE_EXCEEDED, f"delivery {partial.id} has too many transfers")
         if more:
-            return
+            return None
         self._partial = None
-        chunks = partial.chunks
-        whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._complete(partial.id, partial.tag, partial.message_format, partial.settled, whole)
+        return partial
 
     def _too_large(self, size: int) -> LinkViolation:
         return LinkViolation(

@@ -82,7 +82,17 @@ class SenderEndpoint(LinkEndpoint):
         tag = self._next_tag
         self._next_tag = (tag + 1) & MASK
         output = connection.output
-        output.append(self._header.only(delivery_id, tag, presettled, size))
+        header = self._header
+        output.append(
+            header.pack(
+                header.overhead + size,
+                header.first,
+                delivery_id,
+                0xA004,
+                tag,
+                header.settled if presettled else header.unsettled,
+            )
+        )
         output.append(payload)
         if presettled:
             delivery.settled = True
@@ -135,9 +145,7 @@ class SenderEndpoint(LinkEndpoint):
             self._next_tag = (self._next_tag + 1) & MASK
             if not delivery.presettled:
                 session.outgoing_unsettled[delivery.id] = delivery
-            head = self._header.encode_first(
-                delivery.id, tag, delivery.message_format, delivery.presettled, more, stop
-            )
+            head = self._header.encode_first(delivery.id, tag, delivery.message_format, delivery.presettled, more, stop)
         else:
             head = self._header.encode_next(more, stop - start)
         session.next_outgoing_id = (session.next_outgoing_id + 1) & MASK

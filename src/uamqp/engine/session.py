@@ -219,9 +219,11 @@ class SessionEndpoint:
                 return
             sender = ready.popleft()
             if sender.error is None and sender.send_next():
-                ready.append(sender)
-            else:
-                sender.scheduled = False
+                if sender.queue:
+                    ready.append(sender)
+                    continue
+                connection.credit_changed(sender)
+            sender.scheduled = False
 
     def send_flow(self, link: LinkEndpoint | None = None, *, drain: bool = False, echo: bool = False) -> None:
         """Send flow with the state of the session and, if given, of a link; opens our incoming window again."""

@@ -94,11 +94,11 @@ class Driver(ABC):
         """Wait until woken; False where `timeout` seconds passed first. None waits for ever."""
         if timeout is None:
             return await waiter
-        self.deadlines.add(waiter, timeout)
+        queue = self.deadlines.add(waiter, timeout)
         try:
             return await waiter
         finally:
-            self.deadlines.remove(waiter, timeout)
+            queue.pop(waiter, None)
 
     async def sleep(self, delay: float) -> None:
         """Wait for `delay` seconds."""
@@ -124,20 +124,15 @@ class Deadlines:
         self._call_at = call_at
         self._queues: dict[float, dict[Waiter, float]] = {}
 
-    def add(self, waiter: Waiter, timeout: float) -> None:
-        """Wake the waiter with False in `timeout` seconds, unless it is removed before."""
+    def add(self, waiter: Waiter, timeout: float) -> dict[Waiter, float]:
+        """Wake the waiter with False in `timeout` seconds, unless it is popped from the returned queue before."""
         when = self._now() + timeout
         queue = self._queues.get(timeout)
         if queue is None:
             queue = self._queues[timeout] = {}
             self._call_at(when, lambda: self._expire(timeout))
         queue[waiter] = when
-
-    def remove(self, waiter: Waiter, timeout: float) -> None:
-        """The waiter needs no deadline any more."""
-        queue = self._queues.get(timeout)
-        if queue is not None:
-            queue.pop(waiter, None)
+        return queue
 
     def _expire(self, timeout: float) -> None:
         queue = self._queues[timeout]

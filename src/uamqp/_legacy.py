@@ -1,0 +1,114 @@
+"""Between the values of the modern face and those of the uamqp 1.6 API, in which all text is bytes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from .codec.values import (
+    EPOCH,
+    Array,
+    Byte,
+    Char,
+    Described,
+    Float,
+    Int,
+    Long,
+    Short,
+    Symbol,
+    Timestamp,
+    UByte,
+    UInt,
+    ULong,
+    UShort,
+)
+
+_INT32: Final = range(-(1 << 31), 1 << 31)
+_INT64: Final = range(-(1 << 63), 1 << 63)
+
+#: Values that say themselves what they are on the wire.
+_TYPED: Final = (Symbol, Char, Array, Described, Float, Decimal, *(UByte, UShort, UInt, ULong, Byte, Short, Int, Long))
+_MILLISECOND: Final = dt.timedelta(milliseconds=1)
+
+
+def incoming(value: Any) -> Any:
+    """A decoded value as the uamqp 1.6 API shows it: text as bytes, times as milliseconds, no wrappers."""
+    if isinstance(value, Char):
+        return str(value)
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, dt.datetime):
+        return (value - EPOCH) // _MILLISECOND
+    if isinstance(value, Mapping):
+        return {incoming(key): incoming(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [incoming(item) for item in value]
+    if isinstance(value, Described):
+        return incoming(value.value)
+    if type(value) in _PLAIN:
+        return _PLAIN[type(value)](value)
+    return value
+
+
+_PLAIN: Final[dict[type, type]] = {
+    **dict.fromkeys((UByte, UShort, UInt, ULong, Byte, Short, Int, Long, Timestamp), int),
+    Float: float,
+}
+
+
+def outgoing(value: Any, encoding: str = "UTF-8") -> Any:
+    """A value given to the uamqp 1.6 API as the codec wants it.
+
+    bytes go out as string, because that API shows strings as bytes, and as binary only where they are no text;
+    bytearray goes out as binary. An int goes out with 32 bits, with 64 where it needs them, and as a double beyond.
+    A datetime without a time zone is taken as UTC.
+    """
+    if value is None or isinstance(value, bool | Timestamp | _TYPED):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode(encoding)
+        except UnicodeDecodeError:
+            return value
+    if isinstance(value, int):
+        return Int(value) if value in _INT32 else Long(value) if value in _INT64 else float(value)
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, dt.datetime):
+        return value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
+    if isinstance(value, Mapping):
+        return {outgoing(key, encoding): outgoing(item, encoding) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [outgoing(item, encoding) for item in value]
+    return value
+
+
+def text(value: str | bytes, encoding: str = "UTF-8") -> str:
+    """Text given as str or bytes."""
+    return value if isinstance(value, str) else value.decode(encoding)
+
+
+def octets(value: str | bytes, encoding: str = "UTF-8") -> bytes:
+    """Text given as str or bytes, as the uamqp 1.6 API shows it."""
+    return value.encode(encoding) if isinstance(value, str) else value
+
+
+def names(values: Any, encoding: str = "UTF-8") -> tuple[str, ...]:
+    """Capabilities given as a name or as several, each str or bytes."""
+    if values is None:
+        return ()
+    if isinstance(values, str | bytes):
+        values = (values,)
+    return tuple(text(value, encoding) for value in values)
+
+
+def fields(values: Mapping[Any, Any] | None, encoding: str = "UTF-8") -> dict[Any, Any] | None:
+    """A map whose keys are text or numbers, such as properties and annotations; keys become str."""
+    if not values:
+        return None
+    return {
+        text(key, encoding) if isinstance(key, str | bytes) else key: outgoing(item, encoding)
+        for key, item in values.items()
+    }

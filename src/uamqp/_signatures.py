@@ -1,0 +1,52 @@
+"""One function, two orders of positional arguments.
+
+The published signatures of the asynchronous API and those of uamqp 1.6.11 name the same parameters in different
+orders. The published order is declared; calls in the other one are told apart by what stands where.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def also_in_order(*names: str, when: Callable[[tuple[Any, ...]], bool]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a method take positional arguments in a second order too.
+
+    Args:
+        names: the parameters behind self in the second order.
+        when: given the positional arguments behind self, says whether they are in the second order.
+    """
+
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        def by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+            if not when(args):
+                return args
+            if len(args) > len(names):
+                raise TypeError(f"{method.__qualname__}() takes {len(names)} arguments by position, not {len(args)}")
+            for name, value in zip(names, args, strict=False):
+                if name in kwargs:
+                    raise TypeError(f"{method.__qualname__}() got two values for {name!r}")
+                kwargs[name] = value
+            return ()
+
+        if inspect.iscoroutinefunction(method):
+
+            @wraps(method)
+            async def call_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+                return await method(self, *by_name(args, kwargs), **kwargs)
+
+            return cast("Callable[P, R]", call_async)
+
+        @wraps(method)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return cast("Callable[..., R]", method)(self, *by_name(args, kwargs), **kwargs)
+
+        return cast("Callable[P, R]", call)
+
+    return decorate
