@@ -29,7 +29,8 @@ _INT32: Final = range(-(1 << 31), 1 << 31)
 _INT64: Final = range(-(1 << 63), 1 << 63)
 
 #: Values that say themselves what they are on the wire.
-_TYPED: Final = (Symbol, Char, Array, Described, Float, Decimal, *(UByte, UShort, UInt, ULong, Byte, Short, Int, Long))
+_INTEGERS: Final = (UByte, UShort, UInt, ULong, Byte, Short, Int, Long, Timestamp)
+_TYPED: Final = (bool, Symbol, Char, Array, Described, Float, Decimal, *_INTEGERS)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 
 
@@ -53,7 +54,7 @@ def incoming(value: Any) -> Any:
 
 
 _PLAIN: Final[dict[type, type]] = {
-    **dict.fromkeys((UByte, UShort, UInt, ULong, Byte, Short, Int, Long, Timestamp), int),
+    **dict.fromkeys(_INTEGERS, int),
     Float: float,
 }
 
@@ -65,7 +66,7 @@ def outgoing(value: Any, encoding: str = "UTF-8") -> Any:
     bytearray goes out as binary. An int goes out with 32 bits, with 64 where it needs them, and as a double beyond.
     A datetime without a time zone is taken as UTC.
     """
-    if value is None or isinstance(value, bool | Timestamp | _TYPED):
+    if value is None or isinstance(value, _TYPED):
         return value
     if isinstance(value, bytes):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -63,6 +64,11 @@ from uamqp.codec.values import (
     ULong,
     UShort,
 )
+
+
+def label(value: object) -> str:
+    """A short name for a test case, the same in every process."""
+    return re.sub(r" at 0x\w+", "", repr(value))[:40]
 
 
 def exact_decimals(width: int) -> st.SearchStrategy[Decimal]:
@@ -238,7 +244,7 @@ COMPOSITES: dict[str, Any] = {
     "neither": DeleteOnNoLinksOrMessages(),
     "header": Header(True, 5, 60_000, True, 1),
     "properties": Properties(
-        1, b"u", "to", "s", "r", uuid.UUID(int=1), "text/plain", "gzip", _MOMENT, 1_000, "g", 7, "rg"
+        1, b"u", "to", "s", "r", uuid.UUID(int=1), "text/plain", "gzip", _MOMENT, Timestamp(2**62), "g", 7, "rg"
     ),
 }
 

@@ -255,10 +255,8 @@ def test_depth_of_any_mixture() -> None:
     forms = itertools.cycle(LEVELS.values())
     value = b"\x50\x01"
     for depth in range(1, MAX_DEPTH + 3):
-        # An array inside a described value inside an array would be an array of described elements: one level less.
         value = next(forms)(value)
-        if depth > MAX_DEPTH:
-            assert check_value(value) is None
+        assert (check_value(value) is not None) == (depth <= MAX_DEPTH), depth
 
 
 def deep(level: str, depth: int) -> bytes:

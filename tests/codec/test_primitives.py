@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uamqp.codec.constructors import CODES
+from uamqp.codec.encoding import list_of
 from uamqp.codec.primitives import (
-    CODES,
     LEGACY,
     MAX_DEPTH,
     MAX_ELEMENTS,
@@ -49,14 +50,10 @@ from uamqp.codec.values import (
 )
 from uamqp.exceptions import DecodeError, EncodeError
 
-from .strategies import SCALARS, VALUES, scalars, values
+from .strategies import SCALARS, VALUES, label, scalars, values
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 POINT = namedtuple("POINT", "x y")
-
-
-def short(value: Any) -> str:
-    return f"{value!r:.40}"
 
 
 class Colour(enum.IntEnum):
@@ -148,7 +145,7 @@ ENCODINGS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "expected"), ENCODINGS, ids=short)
+@pytest.mark.parametrize(("value", "expected"), ENCODINGS, ids=label)
 def test_encodings(value: Any, expected: str) -> None:
     assert encode(value).hex() == expected
     assert decode_all(bytes.fromhex(expected)) == value
@@ -202,7 +199,7 @@ def test_longer_forms_are_understood(encoded: str, value: Any) -> None:
         (Shape.ROUND, "a105726f756e64"),
         (dt.datetime(1970, 1, 1, 1, 0, 0, 999, tzinfo=dt.timezone(dt.timedelta(hours=1))), "830000000000000000"),
     ],
-    ids=short,
+    ids=label,
 )
 def test_other_python_types(value: Any, encoded: str) -> None:
     assert encode(value).hex() == encoded
@@ -344,7 +341,7 @@ def test_dialects_are_singletons() -> None:
         (Array([[1]], "array"), "Array expected"),
         (Array([Described(2, 1)], Described(2, "uint")), "int for uint expected, not Described"),
     ],
-    ids=short,
+    ids=label,
 )
 def test_values_that_cannot_be_encoded(value: Any, reason: str) -> None:
     with pytest.raises(EncodeError, match=reason):
@@ -353,8 +350,11 @@ def test_values_that_cannot_be_encoded(value: Any, reason: str) -> None:
 
 def test_values_that_no_size_can_hold() -> None:
     # Zeros that are never touched take no memory.
+    huge = bytes(2**32)
     with pytest.raises(EncodeError, match="4294967295"):
-        encode(bytes(2**32))
+        encode(huge)
+    with pytest.raises(EncodeError, match="4294967295"):
+        list_of([huge])
 
 
 def nested(levels: int, wrap: Any) -> Any:

@@ -375,3 +375,16 @@ def test_an_outcome_that_arrives_before_the_message_is_whole() -> None:
     # The rest goes out all the same: the receiver counts on whole deliveries.
     assert [len(d.payload) for d in receiver.queue] == [2000, len(BODY)]
     assert after.id == 1
+
+
+def test_withdrawing_the_last_message_that_waits_for_the_window() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=5)
+    session = sender.session
+    session.outgoing_limit = session.next_outgoing_id
+    delivery = sender.send(BODY)
+    assert sender.withdraw(delivery)
+    receiver.session.send_flow()
+    wire.run()
+    assert len(receiver.queue) == 0
+    assert sender.send(BODY).id == 0

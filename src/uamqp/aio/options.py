@@ -139,11 +139,15 @@ def connection_options(
             f"credentials would go to {endpoint} unencrypted; use amqps://, or allow it explicitly "
             "(allow_plaintext_credentials=True)"
         )
-    if endpoint.tls:
-        if ssl_context is None:
-            ssl_context = client_context(ca_file=ca_file, cert_file=cert_file, key_file=key_file)
-    elif ssl_context is not None or ca_file is not None or cert_file is not None:
+    files = [file for file in (ca_file, cert_file, key_file) if file is not None]
+    if not endpoint.tls and (files or ssl_context is not None):
         raise AddressError(f"TLS options were given for {endpoint}, which is plain TCP; use amqps://")
+    if files and ssl_context is not None:
+        raise ValueError("give an ssl_context or files for a new one, not both")
+    if key_file is not None and cert_file is None:
+        raise ValueError("key_file is the key of cert_file, which is not given")
+    if endpoint.tls and ssl_context is None:
+        ssl_context = client_context(ca_file=ca_file, cert_file=cert_file, key_file=key_file)
     options = ConnectionOptions(
         endpoint=endpoint,
         mechanisms=mechanisms,

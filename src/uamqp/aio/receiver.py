@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from ..codec.definitions import Source
 from ..engine.delivery import IncomingDelivery
 from ..engine.receiver import ReceiverEndpoint
 from ..exceptions import OperationTimeout
@@ -44,6 +46,13 @@ class Receiver(Link):
         """The address of the node, as the peer calls it; of a dynamic node, the one it was given."""
         source = self._endpoint.source
         return None if source is None or source.address is None else str(source.address)
+
+    @property
+    def filters(self) -> Mapping[str, Any]:
+        """The filters that the peer grants: one that was asked for and is not here has no effect."""
+        remote = self._endpoint.remote_attach
+        source = None if remote is None else remote.source
+        return (source.filter if isinstance(source, Source) else None) or {}
 
     @property
     def queued(self) -> int:

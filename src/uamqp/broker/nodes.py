@@ -7,32 +7,76 @@ message that is delivered again gets a new header section in front of the rest.
 from __future__ import annotations
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
-from ..codec.definitions import Accepted, Modified, Rejected, Released
+from ..codec.definitions import ACCEPTED, Accepted, Modified, Rejected, Released
 from ..codec.message import Message, header_section
 from ..codec.values import Symbol
-from ..engine.delivery import OutgoingDelivery
+from ..engine.delivery import OutgoingDelivery, State
 from ..engine.errors import RESOURCE_LIMIT_EXCEEDED
 from ..exceptions import NotSent
 
 if TYPE_CHECKING:
-    from .peer import Consumer
+    from .expiry import Sweeper
+    from .peer import Consumer, Producer
+
+RESOURCE_DELETED: Final = "amqp:resource-deleted"
 
 DEAD_LETTER_REASON: Final = Symbol("x-opt-dead-letter-reason")
 DEAD_LETTER_DESCRIPTION: Final = Symbol("x-opt-dead-letter-description")
 DEAD_LETTER_SOURCE: Final = Symbol("x-opt-dead-letter-source")
 
+#: Characters of a description that is sent to a client: it must fit in the smallest frame (512 bytes) in any script.
+MAX_DESCRIPTION: Final = 100
+_MAX_NAME: Final = 40
+
+#: Bytes that a message costs besides its payload, roughly.
+_OVERHEAD: Final = 256
+
+#: The fate of a message whose consumer was lost, or said something that is no outcome: who knows how far it came.
+_FAILED: Final = Modified(delivery_failed=True)
+
 
 class Refused(Exception):
-    """A node does not take a message; says what to tell the sender."""
+    """The broker does not do what a client asks for; says what to tell it."""
 
     def __init__(self, condition: str, description: str) -> None:
         super().__init__(description)
         self.condition = condition
-        self.description = description
+        self.description = description[:MAX_DESCRIPTION]
+
+
+def shown(name: str) -> str:
+    """A name as it appears in descriptions: quoted, and not too long."""
+    return repr(name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…")
+
+
+class Storage:
+    """What all queues of a broker hold together, and the limit for that.
+
+    Attributes:
+        used: bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def has_room(self, size: int) -> bool:
+        """Whether a message of so many bytes still fits."""
+        return self.used + size + _OVERHEAD <= self._limit
+
+    def take(self, size: int) -> None:
+        """A message came."""
+        self.used += size + _OVERHEAD
+
+    def give_back(self, size: int) -> None:
+        """A message went."""
+        self.used -= size + _OVERHEAD
 
 
 class Entry:
@@ -44,6 +88,8 @@ class Entry:
         failures: deliveries that failed.
         delivered: it was sent to a consumer before.
         sequence: its place in the queue.
+        annotations: message annotations that consumers added.
+        excluded: consumers that must not get it (again).
     """
 
     __slots__ = (
@@ -57,36 +103,52 @@ class Entry:
         "sequence",
     )
 
-    def __init__(self, payload: bytes, message_format: int, expires: float | None) -> None:
+    def __init__(self, payload: bytes, message_format: int = 0, expires: float | None = None) -> None:
         self.payload = payload
         self.message_format = message_format
         self.expires = expires
         self.failures = 0
         self.delivered = False
         self.sequence = 0
-        self.annotations: dict[Any, Any] | None = None
-        self.excluded: set[Consumer] | None = None
+        self.annotations: dict[Any, Any] = {}
+        self.excluded: weakref.WeakSet[Consumer] | None = None
+
+    def exclude(self, consumer: Consumer) -> None:
+        """Do not offer it to this consumer any more."""
+        if self.excluded is None:
+            # Weak, because a message may outlive many consumers.
+            self.excluded = weakref.WeakSet()
+        self.excluded.add(consumer)
+
+    def is_for(self, consumer: Consumer) -> bool:
+        """Whether the consumer may have it."""
+        return self.excluded is None or consumer not in self.excluded
+
+    def has_expired(self, now: float) -> bool:
+        """Whether it is too old."""
+        return self.expires is not None and self.expires <= now
 
     def bytes_to_send(self) -> bytes:
         """The payload, with a header that tells of earlier deliveries where there were any."""
         if not self.delivered:
             return self.payload
-        payload = self.payload
-        if self.annotations:
-            message = Message.decode(payload)
-            message.annotations.update(self.annotations)
-            payload = message.encode()
+        payload = self._annotated()
         header, rest = header_section(payload)
         message = Message()
         if header is not None:
-            message.header.durable = header.durable
-            message.header.priority = header.priority
-            message.header.ttl = header.ttl
+            message.header = header
         if self.expires is not None and message.header.ttl is not None:
             message.header.ttl = max(1, int((self.expires - time.monotonic()) * 1000))
         message.header.first_acquirer = False
-        message.header.delivery_count = self.failures + (header.delivery_count or 0 if header is not None else 0)
+        message.header.delivery_count = self.failures + (message.header.delivery_count or 0)
         return message.header.encode() + payload[rest:]
+
+    def _annotated(self) -> bytes:
+        if not self.annotations:
+            return self.payload
+        message = Message.decode(self.payload, self.message_format)
+        message.annotations.update(self.annotations)
+        return message.encode()
 
 
 class Node:
@@ -95,11 +157,13 @@ class Node:
     Attributes:
         name: its address.
         owner: for a dynamic node, the connection that made it; only that one may receive from it.
+        producers: the links that send to it.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.owner: object | None = None
+        self.producers: set[Producer] = set()
 
     def put(self, entry: Entry) -> None:
         """Take a message. Raises Refused."""
@@ -107,10 +171,18 @@ class Node:
 
     def close(self) -> None:
         """The node is deleted."""
+        for producer in list(self.producers):
+            producer.node_deleted()
 
 
 class Queue(Node):
-    """Keeps messages until a consumer accepts them; several consumers compete and are served in turn."""
+    """Keeps messages until a consumer accepts them; several consumers compete and are served in turn.
+
+    Attributes:
+        length: messages in the queue and with consumers together.
+        size: bytes of these.
+        next_expiry: when the first message expires that is ready to be delivered, or None. May be too early.
+    """
 
     def __init__(
         self,
@@ -121,6 +193,8 @@ class Queue(Node):
         max_deliveries: int | None = None,
         dead_letter: Callable[[Queue, Entry, str, str], None] | None = None,
         ttl: float | None = None,
+        storage: Storage | None = None,
+        sweeper: Sweeper | None = None,
     ) -> None:
         super().__init__(name)
         self.max_length = max_length
@@ -128,39 +202,73 @@ class Queue(Node):
         self.max_deliveries = max_deliveries
         self.ttl = ttl
         self._dead_letter = dead_letter
-        self._entries: deque[Entry] = deque()
+        self._storage = storage or Storage(max_bytes + max_length * _OVERHEAD)
+        self._sweeper = sweeper
+        #: What was never sent, in order, and what came back, by sequence: all of that is older than all of this.
+        self._fresh: deque[Entry] = deque()
+        self._returned: list[tuple[int, Entry]] = []
         self._consumers: deque[Consumer] = deque()
         self._next_sequence = 0
         self._dispatching = False
-        #: Messages in the queue and with consumers together, and their bytes.
+        self._deleted = False
         self.length = 0
         self.size = 0
+        self.next_expiry: float | None = None
 
     def __len__(self) -> int:
         """Messages that are ready to be delivered."""
-        return len(self._entries)
+        return len(self._fresh) + len(self._returned)
 
     @property
     def consumers(self) -> int:
         """Consumers attached now."""
         return len(self._consumers)
 
+    # -- messages in ---------------------------------------------------------------------------------------------
+
     def put(self, entry: Entry) -> None:
-        if self.length >= self.max_length or self.size + len(entry.payload) > self.max_bytes:
-            self._expire()
+        self.check_room(len(entry.payload))
+        self.add(entry)
+
+    def check_room(self, size: int) -> None:
+        """Raise Refused where a message of so many bytes cannot be taken."""
+        if self._deleted:
+            raise Refused(RESOURCE_DELETED, f"the queue {shown(self.name)} was deleted")
+        if self._lacks(size) is not None:
+            self.expire()
+        lack = self._lacks(size)
+        if lack is not None:
+            raise Refused(RESOURCE_LIMIT_EXCEEDED, f"the queue {shown(self.name)} is full: {lack}")
+
+    def _lacks(self, size: int) -> str | None:
         if self.length >= self.max_length:
-            raise Refused(RESOURCE_LIMIT_EXCEEDED, f"the queue {self.name!r} is full: {self.length} messages")
-        if self.size + len(entry.payload) > self.max_bytes:
-            raise Refused(RESOURCE_LIMIT_EXCEEDED, f"the queue {self.name!r} is full: {self.size} bytes")
+            return f"it holds {self.length} messages"
+        if self.size + size > self.max_bytes:
+            return f"it holds {self.size} bytes"
+        if not self._storage.has_room(size):
+            return "the broker holds all it can"
+        return None
+
+    def add(self, entry: Entry) -> None:
+        """Take a message for which there is room."""
         if self.ttl is not None:
             limit = time.monotonic() + self.ttl
             entry.expires = limit if entry.expires is None else min(entry.expires, limit)
         self.length += 1
         self.size += len(entry.payload)
+        self._storage.take(len(entry.payload))
         entry.sequence = self._next_sequence
         self._next_sequence += 1
-        self._entries.append(entry)
+        self._fresh.append(entry)
+        self._announce_expiry(entry)
         self.dispatch()
+
+    def give_back(self, entry: Entry) -> None:
+        """Put a message back in its old place."""
+        heappush(self._returned, (entry.sequence, entry))
+        self._announce_expiry(entry)
+
+    # -- messages out --------------------------------------------------------------------------------------------
 
     def subscribe(self, consumer: Consumer) -> None:
         """A consumer attached."""
@@ -171,119 +279,149 @@ class Queue(Node):
         """A consumer is gone; what it had not settled was given back before."""
         if consumer in self._consumers:
             self._consumers.remove(consumer)
-            self.dispatch()
+
+    def steal(self) -> None:
+        """Whoever consumes now does so no longer: another one comes instead."""
+        for consumer in list(self._consumers):
+            consumer.stolen()
 
     def dispatch(self) -> None:
         """Hand messages to consumers with credit, in turn."""
-        if self._dispatching:
+        if self._dispatching or not self._consumers:
             # Sending may settle at once, which comes back here.
             return
         self._dispatching = True
+        passed_over: list[Entry] = []
         try:
-            entries = self._entries
-            while entries:
-                entry = entries[0]
-                if entry.expires is not None and entry.expires <= time.monotonic():
-                    entries.popleft()
-                    self._remove(entry)
-                    self._bury(entry, "expired", "the message lived longer than its time to live")
-                    continue
-                consumer = self._next_consumer(entry)
-                if consumer is None:
-                    if entry.excluded is None or not self._skip_excluded():
-                        return
-                    continue
-                entries.popleft()
-                consumer.deliver(entry)
+            while (entry := self._first()) is not None:
+                if entry.expires is not None and entry.has_expired(time.monotonic()):
+                    self._take_first()
+                    self._bury_expired(entry)
+                elif (consumer := self._next_consumer(entry)) is not None:
+                    self._take_first()
+                    consumer.deliver(entry)
+                elif entry.excluded and any(c.has_credit for c in self._consumers):
+                    passed_over.append(self._take_first())
+                else:
+                    return
         finally:
             self._dispatching = False
+            for entry in passed_over:
+                self.give_back(entry)
+
+    def _first(self) -> Entry | None:
+        if self._returned:
+            return self._returned[0][1]
+        return self._fresh[0] if self._fresh else None
+
+    def _take_first(self) -> Entry:
+        return heappop(self._returned)[1] if self._returned else self._fresh.popleft()
 
     def _next_consumer(self, entry: Entry) -> Consumer | None:
         consumers = self._consumers
         for _ in range(len(consumers)):
             consumer = consumers[0]
             consumers.rotate(-1)
-            if consumer.has_credit and (entry.excluded is None or consumer not in entry.excluded):
+            if consumer.has_credit and entry.is_for(consumer):
                 return consumer
         return None
 
-    def _skip_excluded(self) -> bool:
-        """The first message is for none of the consumers with credit: is a later one? Then it goes first."""
-        for index, entry in enumerate(self._entries):
-            if index and self._next_consumer(entry) is not None:
-                del self._entries[index]
-                self._entries.appendleft(entry)
-                return True
-        return False
+    # -- outcomes ------------------------------------------------------------------------------------------------
 
     def settled(self, consumer: Consumer, delivery: OutgoingDelivery) -> None:
         """A delivery of one of our messages has its outcome, or was lost with its consumer."""
         entry: Entry = delivery.waiter
-        state = delivery.state
-        if delivery.error is None and (isinstance(state, Accepted) or delivery.presettled):
-            self._remove(entry)
-            return
-        if delivery.error is None and isinstance(state, Rejected):
-            self._remove(entry)
-            error = state.error
-            reason = "rejected" if error is None else str(error.condition)
-            self._bury(entry, reason, "" if error is None else error.description or "")
-            return
         if isinstance(delivery.error, NotSent):
             self.give_back(entry)
             return
-        entry.delivered = True
-        if isinstance(state, Modified):
-            if state.undeliverable_here:
-                entry.excluded = (entry.excluded or set()) | {consumer}
-            if state.message_annotations:
-                entry.annotations = {**(entry.annotations or {}), **state.message_annotations}
-            if state.delivery_failed:
-                entry.failures += 1
-        elif not isinstance(state, Released):
-            # The consumer was lost, or said something that is no outcome: nobody knows how far it came.
+        outcome = _outcome(consumer, delivery)
+        if isinstance(outcome, Accepted):
+            self.forget(entry)
+        elif isinstance(outcome, Rejected):
+            error = outcome.error
+            reason = "rejected" if error is None else str(error.condition)
+            self._bury(entry, reason, "" if error is None else error.description or "")
+        else:
+            entry.delivered = True
+            if isinstance(outcome, Modified):
+                self._modify(entry, consumer, outcome)
+            if self.max_deliveries is not None and entry.failures >= self.max_deliveries:
+                self._bury(entry, "max-deliveries", f"{entry.failures} deliveries failed")
+            else:
+                self.give_back(entry)
+
+    def _modify(self, entry: Entry, consumer: Consumer, outcome: Modified) -> None:
+        if outcome.undeliverable_here:
+            entry.exclude(consumer)
+        if outcome.delivery_failed:
             entry.failures += 1
-        if self.max_deliveries is not None and entry.failures >= self.max_deliveries:
-            self._remove(entry)
-            self._bury(entry, "max-deliveries", f"{entry.failures} deliveries failed")
-            return
-        self.give_back(entry)
+        entry.annotations.update(outcome.message_annotations or {})
 
-    def give_back(self, entry: Entry) -> None:
-        """Put a message back in its old place."""
-        entries = self._entries
-        place = 0
-        while place < len(entries) and entries[place].sequence < entry.sequence:
-            place += 1
-        entries.insert(place, entry)
+    # -- expiry and the end --------------------------------------------------------------------------------------
 
-    def _remove(self, entry: Entry) -> None:
-        self.length -= 1
-        self.size -= len(entry.payload)
-
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Drop what expired."""
         now = time.monotonic()
-        for entry in [e for e in self._entries if e.expires is not None and e.expires <= now]:
-            self._entries.remove(entry)
-            self._remove(entry)
-            self._bury(entry, "expired", "the message lived longer than its time to live")
+        if self.next_expiry is None or self.next_expiry > now:
+            return
+        expired = [e for e in self._waiting() if e.has_expired(now)]
+        self._fresh = deque(e for e in self._fresh if not e.has_expired(now))
+        # A sorted list is a heap; a heap with gaps is not always one.
+        self._returned = sorted(pair for pair in self._returned if not pair[1].has_expired(now))
+        self.next_expiry = min((e.expires for e in self._waiting() if e.expires is not None), default=None)
+        for entry in expired:
+            self._bury_expired(entry)
+
+    def _waiting(self) -> list[Entry]:
+        return [*(entry for _, entry in self._returned), *self._fresh]
+
+    def _announce_expiry(self, entry: Entry) -> None:
+        if entry.expires is not None and (self.next_expiry is None or entry.expires < self.next_expiry):
+            self.next_expiry = entry.expires
+            if self._sweeper is not None:
+                self._sweeper.watch(self)
+
+    def _bury_expired(self, entry: Entry) -> None:
+        self._bury(entry, "expired", "the message lived longer than its time to live")
 
     def _bury(self, entry: Entry, reason: str, description: str) -> None:
+        self.forget(entry)
         if self._dead_letter is not None:
             self._dead_letter(self, entry, reason, description)
 
+    def forget(self, entry: Entry) -> None:
+        """A message is not ours any more."""
+        self.length -= 1
+        self.size -= len(entry.payload)
+        self._storage.give_back(len(entry.payload))
+
     def purge(self) -> int:
         """Drop what is ready to be delivered; returns how many that were."""
-        count = len(self._entries)
-        while self._entries:
-            self._remove(self._entries.popleft())
+        count = len(self)
+        while self._first() is not None:
+            self.forget(self._take_first())
+        self.next_expiry = None
         return count
 
     def close(self) -> None:
-        for consumer in list(self._consumers):
+        # What consumers give back now goes nowhere: neither to the others nor to the dead letters.
+        self._deleted = True
+        self._dead_letter = None
+        consumers, self._consumers = self._consumers, deque()
+        super().close()
+        for consumer in consumers:
             consumer.node_deleted()
-        self._consumers.clear()
         self.purge()
+
+
+def _outcome(consumer: Consumer, delivery: OutgoingDelivery) -> State:
+    if delivery.error is not None:
+        return _FAILED
+    if delivery.presettled:
+        return ACCEPTED
+    if delivery.state is None:
+        return consumer.default_outcome
+    return delivery.state if isinstance(delivery.state, Accepted | Rejected | Released | Modified) else _FAILED
 
 
 class Topic(Node):
@@ -299,14 +437,11 @@ class Topic(Node):
         return list(self._subscriptions)
 
     def put(self, entry: Entry) -> None:
-        refused: Refused | None = None
+        # All or none: a sender that is refused sends again, and nobody should get the message twice for that.
         for queue in self._subscriptions.values():
-            try:
-                queue.put(Entry(entry.payload, entry.message_format, entry.expires))
-            except Refused as error:
-                refused = error
-        if refused is not None:
-            raise refused
+            queue.check_room(len(entry.payload))
+        for queue in list(self._subscriptions.values()):
+            queue.add(Entry(entry.payload, entry.message_format, entry.expires))
 
     def subscription(self, name: str, make: Callable[[str], Queue]) -> Queue:
         """The queue of the subscription, made where it is new."""
@@ -322,6 +457,7 @@ class Topic(Node):
             queue.close()
 
     def close(self) -> None:
+        super().close()
         for name in list(self._subscriptions):
             self.unsubscribe(name)
 
@@ -329,21 +465,9 @@ class Topic(Node):
 def dead_letter_copy(source: Queue, entry: Entry, reason: str, description: str) -> Entry:
     """The message as it goes to the dead-letter queue: annotations say where it died and why; it expires no more."""
     message = Message.decode(entry.payload, entry.message_format)
-    message.annotations.update(entry.annotations or {})
+    message.annotations.update(entry.annotations)
     message.annotations[DEAD_LETTER_SOURCE] = source.name
     message.annotations[DEAD_LETTER_REASON] = reason
     message.annotations[DEAD_LETTER_DESCRIPTION] = description
     message.header.ttl = None
-    return Entry(message.encode(), entry.message_format, None)
-
-
-def expiry(message: Message) -> float | None:
-    """When a message expires, in the time of `time.monotonic`: by its ttl and absolute-expiry-time (spec 3.2.1, 3.2.4)."""
-    expires = []
-    if message.header.ttl is not None:
-        expires.append(time.monotonic() + message.header.ttl / 1000)
-    absolute = message.properties.absolute_expiry_time
-    if absolute is not None:
-        seconds = absolute / 1000 if isinstance(absolute, int) else absolute.timestamp()
-        expires.append(time.monotonic() + seconds - time.time())
-    return min(expires) if expires else None
+    return Entry(message.encode(), entry.message_format)

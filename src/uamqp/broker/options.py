@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from ..engine.limits import CHANNEL_MAX, HANDLE_MAX, MAX_FRAME_SIZE, MAX_MESSAGE_SIZE
-
-#: Seconds that a new connection has for TLS, SASL and open together.
-HANDSHAKE_TIMEOUT: Final = 10.0
 
 #: Checks a token put to ``$cbs``: its type, audience and text in; None accepts it, a text says why not.
 TokenCheck = Callable[[str, str, str], str | None]
@@ -24,11 +20,13 @@ class BrokerOptions:
         allow_anonymous: let clients in without credentials; by default only where there are no `users`.
         auto_create: make a queue when somebody attaches to a name that is not known.
         max_connections: connections beyond this many are hung up on at once.
-        max_handshakes: connections that may be in their handshake at the same time.
+        max_handshakes: connections that may be in their handshake at the same time; more are hung up on too.
+        handshake_timeout: seconds that a new connection has for TLS, SASL and open together.
         max_frame_size, channel_max, handle_max: as in the open and begin of the broker.
         max_message_size: bytes of the largest message taken.
         max_queue_length, max_queue_bytes: a queue refuses more than this, with ``amqp:resource-limit-exceeded``.
-        max_queues: nodes beyond this many are refused.
+        max_bytes: all queues together hold no more than this; they refuse messages then in the same way.
+        max_queues: queues, topics and subscriptions beyond this many are refused.
         link_credit: messages that a producer may have under way.
         max_deliveries: after this many failed deliveries a message is dead-lettered; None: never.
         dead_letter: the queue for dead letters; None drops them.
@@ -41,12 +39,14 @@ class BrokerOptions:
     auto_create: bool = True
     max_connections: int = 1000
     max_handshakes: int = 100
+    handshake_timeout: float = 10.0
     max_frame_size: int = MAX_FRAME_SIZE
     channel_max: int = CHANNEL_MAX
     handle_max: int = HANDLE_MAX
     max_message_size: int = MAX_MESSAGE_SIZE
     max_queue_length: int = 1_000_000
     max_queue_bytes: int = 512 * 1024 * 1024
+    max_bytes: int = 1024 * 1024 * 1024
     max_queues: int = 10_000
     link_credit: int = 1000
     max_deliveries: int | None = None

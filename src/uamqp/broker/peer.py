@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from ..codec.composite import Composite
 from ..codec.definitions import (
     Accepted,
     Coordinator,
@@ -11,7 +14,6 @@ from ..codec.definitions import (
     DeleteOnNoLinks,
     DeleteOnNoLinksOrMessages,
     DeleteOnNoMessages,
-    Error,
     Modified,
     Rejected,
     Released,
@@ -21,14 +23,15 @@ from ..codec.definitions import (
 from ..codec.message import Message
 from ..codec.values import Symbol
 from ..engine.delivery import IncomingDelivery, OutgoingDelivery
-from ..engine.errors import DECODE_ERROR, INVALID_FIELD, NOT_ALLOWED, NOT_FOUND
+from ..engine.errors import DECODE_ERROR, INVALID_FIELD, LINK_STOLEN, NOT_ALLOWED, NOT_FOUND, wire_error
 from ..engine.link import RECEIVER_SETTLE_FIRST, SENDER_SETTLE_SETTLED, SENDER_SETTLE_UNSETTLED, LinkEndpoint
 from ..engine.observer import Observer
 from ..engine.receiver import ReceiverEndpoint
 from ..engine.sender import SenderEndpoint
 from ..engine.session import SessionEndpoint
 from ..exceptions import AMQPError, DecodeError, LinkDetached
-from .nodes import Entry, Node, Queue, Refused, Topic, expiry
+from .expiry import expiry
+from .nodes import MAX_DESCRIPTION, RESOURCE_DELETED, Entry, Node, Queue, Refused, Topic, shown
 
 if TYPE_CHECKING:
     from ..engine.connection import ConnectionEndpoint
@@ -36,30 +39,46 @@ if TYPE_CHECKING:
 
 NOT_IMPLEMENTED: Final = "amqp:not-implemented"
 UNAUTHORIZED_ACCESS: Final = "amqp:unauthorized-access"
-RESOURCE_DELETED: Final = "amqp:resource-deleted"
+FRAME_SIZE_TOO_SMALL: Final = "amqp:frame-size-too-small"
 
-_OUTCOMES: Final = tuple(Symbol(kind.NAME) for kind in (Accepted, Rejected, Released, Modified))
+_OUTCOMES: Final = (Accepted, Rejected, Released, Modified)
 _EXPIRY_NEVER: Final = "never"
+_COPY: Final = "copy"
+
+
+def _end_link(link: LinkEndpoint, condition: str, description: str) -> None:
+    link.detach(error=wire_error(condition, description[:MAX_DESCRIPTION]))
+    link.ended(LinkDetached(description, condition=condition))
 
 
 class Consumer:
-    """A link on which the broker sends: one consumer of one queue."""
+    """A link on which the broker sends: one consumer of one queue.
 
-    def __init__(self, peer: Peer, link: SenderEndpoint, queue: Queue, *, presettled: bool) -> None:
-        self.peer = peer
+    Attributes:
+        default_outcome: what it means where the client settles without saying how.
+        durable: for a subscription of a topic: it outlives the link, unless that is closed.
+        dispose: deletes the queue where that is there for this consumer only.
+    """
+
+    def __init__(self, link: SenderEndpoint, queue: Queue, *, presettled: bool) -> None:
         self.link = link
         self.queue = queue
         self._presettled = presettled
-        #: For a subscription of a topic: the topic, the name, and whether it outlives the link.
-        self.topic: Topic | None = None
-        self.subscription = ""
+        self.default_outcome: Composite = Released()
         self.durable = False
+        self.dispose: Callable[[], None] | None = None
 
     @property
     def has_credit(self) -> bool:
         """Whether a message can be sent now."""
         link = self.link
-        return link.error is None and link.delivery_count != link.limit and not link.queue
+        return (
+            link.error is None
+            and link.delivery_count != link.limit
+            and not link.queue
+            # What was sent settled is nobody's any more: it must not pile up before a client that does not read.
+            and not link.session.connection.paused
+        )
 
     def deliver(self, entry: Entry) -> None:
         """Send the message; the queue hears of its outcome in `settled`."""
@@ -67,17 +86,28 @@ class Consumer:
             delivery = self.link.send(entry.bytes_to_send(), self._presettled, entry.message_format)
         except AMQPError:
             # Larger than the consumer takes, say: nothing was sent, and another consumer may have it.
-            entry.excluded = (entry.excluded or set()) | {self}
+            entry.exclude(self)
             self.queue.give_back(entry)
             return
-        delivery.waiter = entry
         if delivery.settled:
-            self.queue.settled(self, delivery)
+            self.queue.forget(entry)
+        else:
+            delivery.waiter = entry
+
+    def gone(self) -> None:
+        """The link ended; what it had not settled was given back before."""
+        self.queue.unsubscribe(self)
+        closed = self.link.remote_detach is not None and bool(self.link.remote_detach.closed)
+        if self.dispose is not None and (closed or not self.durable):
+            self.dispose()
 
     def node_deleted(self) -> None:
         """The queue is no more."""
-        self.link.detach(error=Error(Symbol(RESOURCE_DELETED), f"the queue {self.queue.name!r} was deleted"))
-        self.link.ended(LinkDetached("the queue was deleted", condition=RESOURCE_DELETED))
+        _end_link(self.link, RESOURCE_DELETED, f"the queue {shown(self.queue.name)} was deleted")
+
+    def stolen(self) -> None:
+        """The same client attached the same link again, in another place."""
+        _end_link(self.link, LINK_STOLEN, f"the link {shown(self.link.name)} was attached elsewhere")
 
 
 class Producer:
@@ -91,7 +121,19 @@ class Producer:
 
     def start(self) -> None:
         """Give credit."""
+        if self.node is not None:
+            self.node.producers.add(self)
         self.link.flow(self._credit)
+
+    def gone(self) -> None:
+        """The link ended."""
+        if self.node is not None:
+            self.node.producers.discard(self)
+
+    def node_deleted(self) -> None:
+        """The node is no more."""
+        assert self.node is not None
+        _end_link(self.link, RESOURCE_DELETED, f"the node {shown(self.node.name)} was deleted")
 
     def receive(self) -> None:
         """Take what arrived, and give credit again."""
@@ -105,34 +147,36 @@ class Producer:
     def _take(self, delivery: IncomingDelivery) -> None:
         try:
             message = Message.decode(delivery.payload, delivery.message_format)
-            entry = Entry(delivery.payload, delivery.message_format, expiry(message))
-            node = self.node
-            if node is None:
-                node = self.peer.broker.node_for_message(message, self.peer)
-            self.peer.check_user_id(message)
+            self._check(message)
+            node = self.node if self.node is not None else self.peer.broker.node_for_message(message)
             if isinstance(node, Service):
                 node.handle(self.peer, message)
             else:
-                node.put(entry)
+                node.put(Entry(delivery.payload, delivery.message_format, expiry(message)))
         except DecodeError as error:
-            self._refuse(delivery, DECODE_ERROR, str(error))
+            self._refuse(delivery, DECODE_ERROR, error.description)
         except Refused as refused:
             self._refuse(delivery, refused.condition, refused.description)
         else:
             if not delivery.settled:
                 delivery.accept()
 
+    def _check(self, message: Message) -> None:
+        # The sections that the broker itself reads, or writes to later on, must be sound.
+        _ = message.header, message.annotations
+        self.peer.check_user_id(message)
+
     def _refuse(self, delivery: IncomingDelivery, condition: str, description: str) -> None:
         self.peer.broker.refused += 1
         if not delivery.settled:
-            delivery.reject(condition, description)
+            delivery.reject(condition, description[:MAX_DESCRIPTION])
 
 
 class Service(Node):
     """A node that answers requests itself, such as ``$cbs``."""
 
     def handle(self, peer: Peer, message: Message) -> None:
-        """Answer one request. Raises Refused."""
+        """Answer one request. Raises Refused or DecodeError."""
         raise NotImplementedError
 
     def reply(self, peer: Peer, request: Message, response: Message) -> None:
@@ -141,33 +185,40 @@ class Service(Node):
         correlation = properties.message_id if properties.correlation_id is None else properties.correlation_id
         response.properties.correlation_id = correlation
         response.properties.to = properties.reply_to
-        payload = response.encode()
+        self._reply_node(peer, properties.reply_to).put(Entry(response.encode()))
+
+    def _reply_node(self, peer: Peer, reply_to: str | None) -> Node:
         for consumer in peer.consumers_of(self):
             target = consumer.link.target
-            if properties.reply_to is None or (target is not None and target.address == properties.reply_to):
-                consumer.queue.put(Entry(payload, 0, None))
-                return
-        node = peer.broker.find(str(properties.reply_to)) if properties.reply_to is not None else None
+            if reply_to is None or (target is not None and target.address == reply_to):
+                return consumer.queue
+        node = peer.broker.find(reply_to) if reply_to is not None else None
         if node is None or isinstance(node, Service):
             raise Refused(NOT_FOUND, "the request names no reply-to address that exists")
-        node.put(Entry(payload, 0, None))
+        return node
 
 
 class Peer(Observer):
-    """One connection. Its attributes of interest to others: `identity`, who the client is, "" if anonymous."""
+    """One connection.
+
+    Attributes:
+        identity: who the client is, "" if anonymous.
+    """
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.engine: ConnectionEndpoint
         self.identity = ""
-        self._flush: Any = None
+        self._flush: Callable[[], None]
+        self._opened: Callable[[], None]
         self._dynamic: dict[LinkEndpoint, Node] = {}
         self._consumers: list[Consumer] = []
 
-    def bind(self, engine: ConnectionEndpoint, flush: Any) -> None:
-        """Set the engine of the connection, and what writes its output."""
+    def bind(self, engine: ConnectionEndpoint, flush: Callable[[], None], opened: Callable[[], None]) -> None:
+        """Set the engine of the connection, what writes its output, and who wants to know when it is open."""
         self.engine = engine
         self._flush = flush
+        self._opened = opened
 
     def consumers_of(self, node: Node) -> list[Consumer]:
         """The links of this connection that receive from the node."""
@@ -179,35 +230,42 @@ class Peer(Observer):
         if user_id is not None and self.identity and user_id != self.identity.encode():
             raise Refused(UNAUTHORIZED_ACCESS, "the user-id of the message is not the one of the connection")
 
+    def resumed(self) -> None:
+        """The client reads again."""
+        for consumer in list(self._consumers):
+            consumer.queue.dispatch()
+
     # -- Observer ------------------------------------------------------------------------------------------------
 
     def on_output(self) -> None:
         self._flush()
 
     def on_open(self) -> None:
-        self.broker.opened(self)
         self.engine.open()
+        self._opened()
 
     def on_begin(self, session: SessionEndpoint) -> None:
         session.begin(handle_max=self.broker.options.handle_max)
 
     def on_attach(self, link: LinkEndpoint) -> None:
         try:
-            if isinstance(link, ReceiverEndpoint):
-                self._attach_producer(link)
-            elif isinstance(link, SenderEndpoint):
-                self._attach_consumer(link)
-        except Refused as refused:
-            link.refuse(Error(Symbol(refused.condition), refused.description))
+            try:
+                if isinstance(link, ReceiverEndpoint):
+                    self._attach_producer(link)
+                elif isinstance(link, SenderEndpoint):
+                    self._attach_consumer(link)
+            except Refused as refused:
+                link.refuse(wire_error(refused.condition, refused.description))
+        except AMQPError as error:
+            # The answer repeats what the client sent: that may be more than the client takes in one frame.
+            link.session.fail(FRAME_SIZE_TOO_SMALL, error.description[:MAX_DESCRIPTION])
 
     def on_detach(self, link: LinkEndpoint, error: AMQPError | None) -> None:
         context = link.context
         if isinstance(context, Consumer):
             self._consumers.remove(context)
-            context.queue.unsubscribe(context)
-            closed = link.remote_detach is not None and bool(link.remote_detach.closed)
-            if context.topic is not None and (closed or not context.durable):
-                context.topic.unsubscribe(context.subscription)
+        if context is not None:
+            context.gone()
         node = self._dynamic.pop(link, None)
         if node is not None:
             self.broker.delete(node.name)
@@ -216,18 +274,20 @@ class Peer(Observer):
         self.broker.closed(self)
 
     def on_deliveries(self, receiver: ReceiverEndpoint) -> None:
-        if isinstance(receiver.context, Producer):
-            receiver.context.receive()
+        receiver.context.receive()
 
     def on_credit(self, sender: SenderEndpoint) -> None:
-        if isinstance(sender.context, Consumer):
+        # A client may send flow behind its attach, before it hears that the link was refused.
+        if sender.context is not None:
             sender.context.queue.dispatch()
 
     def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
         queues: dict[Queue, None] = {}
         for delivery in deliveries:
             consumer: Consumer = delivery.link.context
-            consumer.queue.settled(consumer, delivery)
+            # What went out settled at once has no waiter: it was forgotten then.
+            if delivery.waiter is not None:
+                consumer.queue.settled(consumer, delivery)
             queues[consumer.queue] = None
         for queue in queues:
             queue.dispatch()
@@ -244,15 +304,16 @@ class Peer(Observer):
             raise Refused(INVALID_FIELD, "the attach has no target")
         node: Node | None = None
         if target.dynamic:
-            node = self._make_dynamic(link, target.address, target.dynamic_node_properties)
+            node = self._make_dynamic(link, target)
             target = _with_address(target, node.name)
         elif target.address is not None:
-            node = self.broker.node(_address(target.address), target.capabilities)
+            node = self.broker.node(target.address, target.capabilities)
         link.context = producer = Producer(self, link, node, self.broker.options.link_credit)
         link.attach(
             attach.source if attach.source is not None else Source(),
             target,
             sender_settle_mode=attach.snd_settle_mode,
+            # What is accepted is settled at once: there is nothing to remember until the client settles too.
             receiver_settle_mode=RECEIVER_SETTLE_FIRST,
             max_message_size=self.broker.options.max_message_size,
         )
@@ -264,27 +325,11 @@ class Peer(Observer):
         source = attach.source
         if not isinstance(source, Source):
             raise Refused(INVALID_FIELD, "the attach has no source")
-        topic: Topic | None = None
-        subscription = ""
-        durable = source.expiry_policy == _EXPIRY_NEVER
-        if source.dynamic:
-            node: Node = self._make_dynamic(link, source.address, source.dynamic_node_properties)
-        elif source.address is None:
-            raise Refused(INVALID_FIELD, "the source has no address")
-        else:
-            node = self.broker.node(_address(source.address), source.capabilities)
-        if node.owner is not None and node.owner is not self:
-            raise Refused(NOT_ALLOWED, f"{node.name!r} belongs to another connection")
-        if isinstance(node, Topic):
-            topic = node
-            subscription = f"{self.container_id}/{link.name}" if durable else f"{id(link):x}"
-            queue = topic.subscription(subscription, self.broker.make_queue)
-        elif isinstance(node, Service):
-            queue = self.broker.make_queue(node.name)
-        else:
-            assert isinstance(node, Queue)
-            queue = node
+        if source.distribution_mode == _COPY:
+            raise Refused(NOT_IMPLEMENTED, "browsing (distribution-mode copy) is not supported")
+        node = self._source_node(link, source)
         presettled = attach.snd_settle_mode == SENDER_SETTLE_SETTLED
+        consumer = self._consumer(link, node, source, presettled)
         agreed = Source(
             address=node.name if source.dynamic else source.address,
             durable=source.durable,
@@ -292,21 +337,49 @@ class Peer(Observer):
             dynamic=source.dynamic,
             dynamic_node_properties=source.dynamic_node_properties,
             distribution_mode=Symbol("move"),
-            default_outcome=Released(),
-            outcomes=_OUTCOMES,
+            default_outcome=consumer.default_outcome,
+            outcomes=tuple(Symbol(kind.NAME) for kind in _OUTCOMES),
             capabilities=source.capabilities,
         )
-        consumer = Consumer(self, link, queue, presettled=presettled)
-        consumer.topic, consumer.subscription, consumer.durable = topic, subscription, durable
         link.context = consumer
+        self._consumers.append(consumer)
         link.attach(
             agreed,
             attach.target if attach.target is not None else Target(),
             sender_settle_mode=SENDER_SETTLE_SETTLED if presettled else SENDER_SETTLE_UNSETTLED,
             receiver_settle_mode=attach.rcv_settle_mode,
         )
-        self._consumers.append(consumer)
-        queue.subscribe(consumer)
+        consumer.queue.subscribe(consumer)
+
+    def _source_node(self, link: LinkEndpoint, source: Source) -> Node:
+        if source.dynamic:
+            return self._make_dynamic(link, source)
+        if source.address is None:
+            raise Refused(INVALID_FIELD, "the source has no address")
+        node = self.broker.node(source.address, source.capabilities)
+        if node.owner is not None and node.owner is not self:
+            raise Refused(NOT_ALLOWED, f"{shown(node.name)} belongs to another connection")
+        return node
+
+    def _consumer(self, link: SenderEndpoint, node: Node, source: Source, presettled: bool) -> Consumer:
+        """The consumer, with the queue that it receives from: of a queue that one, else one of its own."""
+        if isinstance(node, Queue):
+            consumer = Consumer(link, node, presettled=presettled)
+        elif isinstance(node, Topic):
+            durable = source.expiry_policy == _EXPIRY_NEVER
+            name = f"{self.container_id}/{link.name}" if durable else f"{id(link):x}"
+            queue = self.broker.subscription(node, name)
+            queue.steal()
+            consumer = Consumer(link, queue, presettled=presettled)
+            consumer.durable = durable
+            consumer.dispose = partial(node.unsubscribe, name)
+        else:
+            queue = self.broker.make_queue(node.name)
+            consumer = Consumer(link, queue, presettled=presettled)
+            consumer.dispose = queue.close
+        if isinstance(source.default_outcome, _OUTCOMES):
+            consumer.default_outcome = source.default_outcome
+        return consumer
 
     @property
     def container_id(self) -> str:
@@ -314,22 +387,16 @@ class Peer(Observer):
         remote = self.engine.remote_open
         return "" if remote is None else str(remote.container_id)
 
-    def _make_dynamic(self, link: LinkEndpoint, address: Any, properties: Any) -> Node:
-        if address is not None:
+    def _make_dynamic(self, link: LinkEndpoint, terminus: Source | Target) -> Node:
+        if terminus.address is not None:
             raise Refused(INVALID_FIELD, "a dynamic terminus must not have an address")
-        policy = (properties or {}).get("lifetime-policy")
+        policy = (terminus.dynamic_node_properties or {}).get("lifetime-policy")
         known = (DeleteOnClose, DeleteOnNoLinks, DeleteOnNoMessages, DeleteOnNoLinksOrMessages)
         if policy is not None and not isinstance(policy, known):
             raise Refused(INVALID_FIELD, "the lifetime-policy of the dynamic node is not known")
         node = self.broker.make_dynamic(self)
         self._dynamic[link] = node
         return node
-
-
-def _address(address: Any) -> str:
-    if not isinstance(address, str):
-        raise Refused(INVALID_FIELD, "the address is not a string")
-    return address
 
 
 def _with_address(target: Target, address: str) -> Target:

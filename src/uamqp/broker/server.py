@@ -10,23 +10,30 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from ..codec.message import Message
 from ..engine.connection import ConnectionEndpoint
-from ..engine.errors import NOT_FOUND, RESOURCE_LIMIT_EXCEEDED
+from ..engine.errors import NOT_ALLOWED, NOT_FOUND, RESOURCE_LIMIT_EXCEEDED, wire_error
 from ..engine.sasl import SaslServer, parse_plain
 from ..engine.settings import ConnectionSettings
 from ..exceptions import AddressError
 from ..transport.event_loop import EventLoopDriver
 from ..transport.tls import Path, server_context
-from .nodes import Entry, Node, Queue, Refused, Topic, dead_letter_copy
-from .options import HANDSHAKE_TIMEOUT, BrokerOptions
+from .expiry import Sweeper
+from .nodes import Entry, Node, Queue, Refused, Storage, Topic, dead_letter_copy, shown
+from .options import BrokerOptions
 from .peer import Peer
 from .services import ClaimsBasedSecurity, Management
 
-_SUPPORTED = ("ANONYMOUS-RELAY",)
+CONNECTION_FORCED: Final = "amqp:connection:forced"
+PRECONDITION_FAILED: Final = "amqp:precondition-failed"
+
+_SUPPORTED: Final = ("ANONYMOUS-RELAY",)
+
+#: Seconds that clients have to answer when the broker stops.
+_FAREWELL: Final = 1.0
 
 
 class Broker:
@@ -38,7 +45,7 @@ class Broker:
             connection = await connect(broker.url)
 
     Args:
-        host: the address to listen on. Anything but this machine needs `users` (see `BrokerOptions`).
+        host: the address to listen on; anything but this machine needs `users` or `tls_client_ca`.
         port: the TCP port; 0 takes a free one, `url` tells which.
         tls_cert, tls_key: PEM files of a certificate and its key: listen with TLS.
         tls_client_ca: PEM file of an authority: demand client certificates of it, which also serve SASL EXTERNAL.
@@ -56,7 +63,9 @@ class Broker:
         **options: Any,
     ) -> None:
         self.options = replace(BrokerOptions(), **options)
-        if not _is_loopback(host) and self.options.anonymous_allowed:
+        if tls_cert is None and (tls_key is not None or tls_client_ca is not None):
+            raise AddressError("tls_key and tls_client_ca are of no use without tls_cert")
+        if not _is_loopback(host) and self.options.anonymous_allowed and tls_client_ca is None:
             raise AddressError(
                 f"a broker that lets in everybody listens on this machine only, not on {host!r}: give it users"
             )
@@ -66,10 +75,12 @@ class Broker:
         #: Messages that were refused since the start.
         self.refused = 0
         self._context = server_context(tls_cert, tls_key, client_ca=tls_client_ca) if tls_cert is not None else None
-        self._client_certificates = tls_client_ca is not None
         self._server: asyncio.Server | None = None
         self._connections: dict[Peer, _Accepted] = {}
         self._handshakes: set[Peer] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._storage = Storage(self.options.max_bytes)
+        self._sweeper = Sweeper()
         self._nodes: dict[str, Node] = {}
         for service in (ClaimsBasedSecurity(self), Management(self)):
             self._nodes[service.name] = service
@@ -79,16 +90,18 @@ class Broker:
     async def start(self) -> None:
         """Begin to listen. Raises OSError where the address cannot be had."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Accepted(self), self.host, self.port, ssl=self._context)
+        self._server = await loop.create_server(lambda: _Accepted(self, self._context), self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
+        self._sweeper.start()
 
     async def stop(self) -> None:
         """Stop listening and close all connections; queues keep what they hold. Safe to call twice."""
         server, self._server = self._server, None
         if server is None:
             return
+        self._sweeper.stop()
         server.close()
-        await asyncio.gather(*(c.disconnect_politely() for c in list(self._connections.values())))
+        await asyncio.gather(*(c.take_leave() for c in list(self._connections.values())))
         await server.wait_closed()
 
     async def __aenter__(self) -> Broker:
@@ -124,8 +137,6 @@ class Broker:
             thread.join()
             loop.close()
 
-    _loop: asyncio.AbstractEventLoop | None = None
-
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call something of a broker that is `running` in its own thread, and return what it returns."""
         assert self._loop is not None
@@ -149,8 +160,7 @@ class Broker:
     def drop_connections(self) -> None:
         """Cut all connections without a word, as a crash would."""
         for accepted in list(self._connections.values()):
-            if accepted.transport is not None:
-                accepted.transport.abort()
+            accepted.cut()
 
     # -- nodes ---------------------------------------------------------------------------------------------------
 
@@ -178,7 +188,7 @@ class Broker:
         node = self._nodes.get(name)
         if node is not None:
             if not isinstance(node, Queue):
-                raise Refused("amqp:not-allowed", f"{name!r} is not a queue")
+                raise Refused(NOT_ALLOWED, f"{shown(name)} is not a queue")
             return node
         options = self.options
         target = options.dead_letter if dead_letter is None else dead_letter
@@ -189,6 +199,8 @@ class Broker:
             max_deliveries=options.max_deliveries if max_deliveries is None else max_deliveries,
             dead_letter=None if target is None or target == name else self._burier(target),
             ttl=ttl,
+            storage=self._storage,
+            sweeper=self._sweeper,
         )
         self._add(queue)
         return queue
@@ -201,7 +213,7 @@ class Broker:
             node = Topic(name)
             self._add(node)
         if not isinstance(node, Topic):
-            raise Refused("amqp:not-allowed", f"{name!r} is not a topic")
+            raise Refused(NOT_ALLOWED, f"{shown(name)} is not a topic")
         return node
 
     def find(self, address: str) -> Node | None:
@@ -215,21 +227,21 @@ class Broker:
         if node is not None:
             return node
         if not self.options.auto_create or not name or name.startswith("$"):
-            raise Refused(NOT_FOUND, f"there is no node {name!r}")
+            raise Refused(NOT_FOUND, f"there is no node {shown(name)}")
         return self.topic(name) if "topic" in capabilities else self.queue(name)
 
-    def node_for_message(self, message: Message, peer: Peer) -> Node:
+    def node_for_message(self, message: Message) -> Node:
         """Where a message goes that came over the anonymous terminus. Raises Refused."""
         address = message.properties.to
         if address is None:
-            raise Refused("amqp:precondition-failed", "a message to the anonymous terminus without address (to)")
-        node = self.find(str(address))
+            raise Refused(PRECONDITION_FAILED, "a message to the anonymous terminus without address (to)")
+        node = self.find(address)
         if node is None:
-            raise Refused(NOT_FOUND, f"there is no node {address!r}")
+            raise Refused(NOT_FOUND, f"there is no node {shown(address)}")
         return node
 
     def delete(self, name: str) -> None:
-        """Delete a node; consumers are detached with ``amqp:resource-deleted``."""
+        """Delete a node; whoever is attached to it is detached with ``amqp:resource-deleted``."""
         node = self._nodes.pop(_name(name), None)
         if node is not None:
             node.close()
@@ -237,28 +249,45 @@ class Broker:
     def make_queue(self, name: str) -> Queue:
         """A queue with the default terms that is not in the table of nodes."""
         options = self.options
-        return Queue(name, max_length=options.max_queue_length, max_bytes=options.max_queue_bytes)
+        return Queue(
+            name,
+            max_length=options.max_queue_length,
+            max_bytes=options.max_queue_bytes,
+            storage=self._storage,
+            sweeper=self._sweeper,
+        )
 
     def make_dynamic(self, owner: Peer) -> Queue:
-        """A temporary queue of a connection."""
+        """A temporary queue of a connection. Raises Refused."""
         queue = self.make_queue(f"dynamic-{uuid4()}")
         queue.owner = owner
         self._add(queue)
         return queue
+
+    def subscription(self, topic: Topic, name: str) -> Queue:
+        """The queue of a subscription of the topic, made where it is new. Raises Refused."""
+        if name not in topic.subscriptions:
+            self._check_room()
+        return topic.subscription(name, self.make_queue)
 
     def list_nodes(self) -> list[list[str]]:
         """Name and kind of all queues and topics."""
         return [[n.name, type(n).__name__.lower()] for n in self._nodes.values() if isinstance(n, Queue | Topic)]
 
     def _add(self, node: Node) -> None:
-        if len(self._nodes) >= self.options.max_queues:
-            raise Refused(RESOURCE_LIMIT_EXCEEDED, f"there are {len(self._nodes)} nodes already")
+        self._check_room()
         self._nodes[node.name] = node
+
+    def _check_room(self) -> None:
+        subscriptions = sum(len(n.subscriptions) for n in self._nodes.values() if isinstance(n, Topic))
+        if len(self._nodes) + subscriptions >= self.options.max_queues:
+            raise Refused(RESOURCE_LIMIT_EXCEEDED, f"there are {self.options.max_queues} nodes already")
 
     def _burier(self, target: str) -> Callable[[Queue, Entry, str, str], None]:
         def bury(source: Queue, entry: Entry, reason: str, description: str) -> None:
             try:
-                self.node(target).put(dead_letter_copy(source, entry, reason, description))
+                grave = self.find(target) or self.queue(target)
+                grave.put(dead_letter_copy(source, entry, reason, description))
             except Refused:
                 # A full dead-letter queue loses the letter; it must not stop the living.
                 self.refused += 1
@@ -285,10 +314,6 @@ class Broker:
         self._handshakes.add(accepted.peer)
         return True
 
-    def in_handshake(self, peer: Peer) -> bool:
-        """Whether the client has not finished its handshake."""
-        return peer in self._handshakes
-
     def sasl(self, certificate_name: str | None) -> SaslServer:
         """The SASL side for a new connection; `certificate_name` where a client certificate was shown."""
         mechanisms = ["PLAIN"]
@@ -301,37 +326,68 @@ class Broker:
             if mechanism == "ANONYMOUS":
                 return ""
             if mechanism == "EXTERNAL":
-                return certificate_name
-            parts = parse_plain(response)
-            if parts is None:
-                return None
-            _, user, password = parts
-            if not self.options.users:
-                return user
-            known = self.options.users.get(user)
-            same = hmac.compare_digest((known or "").encode(), password.encode())
-            return user if known is not None and same else None
+                # Who wants to act for somebody else is refused; nobody may (RFC 4422 appendix A, RFC 4616).
+                return certificate_name if response.decode(errors="replace") in ("", certificate_name) else None
+            return self._check_plain(response)
 
         return SaslServer(mechanisms, authenticate)
+
+    def _check_plain(self, response: bytes) -> str | None:
+        parts = parse_plain(response)
+        if parts is None:
+            return None
+        acting_for, user, password = parts
+        if acting_for not in ("", user):
+            return None
+        users = self.options.users
+        if not users:
+            return user
+        same = hmac.compare_digest(users.get(user, "").encode(), password.encode())
+        return user if same and user in users else None
 
 
 class _Accepted(EventLoopDriver):
     """The stream of one accepted connection."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, context: ssl.SSLContext | None) -> None:
         super().__init__()
         self._broker = broker
+        self._context = context
         self.peer = Peer(broker)
+        self._gone = asyncio.Event()
         self._handshake_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         broker = self._broker
         if not broker.accept(self):
-            assert self.transport is not None
-            self.transport.abort()
+            self.cut()
             return
-        sasl = broker.sasl(_certificate_name(transport))
+        self._handshake_timer = self.loop.call_later(broker.options.handshake_timeout, self.cut)
+        if self._context is None:
+            self._serve(None)
+        else:
+            # TLS comes after the connection was counted, so that clients which never finish it are bounded too.
+            self.spawn(self._secure(transport, self._context), "broker-tls")
+
+    async def _secure(self, plain: asyncio.BaseTransport, context: ssl.SSLContext) -> None:
+        assert isinstance(plain, asyncio.Transport)
+        try:
+            secured = await self.loop.start_tls(
+                plain, self, context, server_side=True, ssl_handshake_timeout=self._broker.options.handshake_timeout
+            )
+        except OSError:
+            # No TLS, or no certificate that we trust; `SSLError` is an OSError too.
+            secured = None
+        if secured is None:
+            self.connection_lost(None)
+            return
+        super().connection_made(secured)
+        self._serve(_certificate_name(secured))
+
+    def _serve(self, certificate_name: str | None) -> None:
+        broker = self._broker
+        sasl = broker.sasl(certificate_name)
         settings = ConnectionSettings(
             broker.container_id,
             max_frame_size=broker.options.max_frame_size,
@@ -344,33 +400,57 @@ class _Accepted(EventLoopDriver):
             self.peer, settings, server=True, sasl=sasl, sasl_required=not broker.options.anonymous_allowed
         )
         self._sasl = sasl
-        self.peer.bind(engine, self.flush_soon)
+        self.peer.bind(engine, self.flush_soon, self._opened)
         self.run_engine(engine)
-        self._handshake_timer = self.loop.call_later(HANDSHAKE_TIMEOUT, self._end_handshake)
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._handshake_timer is not None and not self._broker.in_handshake(self.peer):
-            self._handshake_timer.cancel()
-            self._handshake_timer = None
-            self.peer.identity = self._sasl.identity or ""
-            self.tick()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._handshake_timer is not None:
-            self._handshake_timer.cancel()
-        super().connection_lost(exc)
-        self._broker.closed(self.peer)
-
-    async def disconnect_politely(self) -> None:
-        """Close, and give the client a moment to answer."""
-        if self.engine is not None:
-            self.engine.close()
-        await self.disconnect(1.0)
+    def _opened(self) -> None:
+        self._end_handshake()
+        self._broker.opened(self.peer)
+        self.peer.identity = self._sasl.identity or ""
+        self.tick()
 
     def _end_handshake(self) -> None:
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
+            self._handshake_timer = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_handshake()
+        super().connection_lost(exc)
+        self._broker.closed(self.peer)
+        self._gone.set()
+
+    # A client that does not read what it asked for is not read from either: else our answers to it would pile up.
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        assert self.transport is not None
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        assert self.transport is not None
+        self.transport.resume_reading()
+        self.peer.resumed()
+
+    def cut(self) -> None:
+        """End the stream without a word."""
         if self.transport is not None:
             self.transport.abort()
+
+    async def take_leave(self) -> None:
+        """Close, and give the client a moment to answer."""
+        if self.engine is None:
+            self.cut()
+        else:
+            self.engine.close(wire_error(CONNECTION_FORCED, "the broker stops"))
+            self.flush_soon()
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                await self._gone.wait()
+        except TimeoutError:
+            self.cut()
+            await self._gone.wait()
 
 
 def _name(address: str) -> str:

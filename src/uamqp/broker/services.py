@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, Final
 
 from ..codec.message import Message
 from .nodes import Queue, Refused, Topic
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     from .peer import Peer
     from .server import Broker
 
-CBS = "$cbs"
-MANAGEMENT = "$management"
+CBS: Final = "$cbs"
+MANAGEMENT: Final = "$management"
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class ClaimsBasedSecurity(Service):
@@ -24,25 +27,34 @@ class ClaimsBasedSecurity(Service):
         self._broker = broker
 
     def handle(self, peer: Peer, message: Message) -> None:
-        request = message.application_properties
-        status, description = 200, "OK"
-        operation = request.get("operation")
-        if operation == "put-token":
-            check = self._broker.options.token_check
-            body = message.body
-            token = body.decode(errors="replace") if isinstance(body, bytes) else body
-            if not isinstance(token, str) or not token:
-                status, description = 400, "the body of put-token is not a token"
-            elif check is not None:
-                refusal = check(str(request.get("type", "")), str(request.get("name", "")), token)
-                if refusal is not None:
-                    status, description = 401, refusal
-        elif operation != "delete-token":
-            status, description = 400, f"unknown operation {operation!r}"
+        status, description = self._answer(message)
         response = Message(None)
         response.application_properties["status-code"] = status
         response.application_properties["status-description"] = description
         self.reply(peer, message, response)
+
+    def _answer(self, message: Message) -> tuple[int, str]:
+        request = message.application_properties
+        operation = request.get("operation")
+        if operation == "delete-token":
+            return 200, "OK"
+        if operation != "put-token":
+            return 400, f"unknown operation {operation!r}"
+        body = message.body
+        token = body.decode(errors="replace") if isinstance(body, bytes) else body
+        if not isinstance(token, str) or not token:
+            return 400, "the body of put-token is not a token"
+        return self._check(str(request.get("type", "")), str(request.get("name", "")), token)
+
+    def _check(self, kind: str, audience: str, token: str) -> tuple[int, str]:
+        check = self._broker.options.token_check
+        try:
+            refusal = None if check is None else check(kind, audience, token)
+        except Exception:
+            # It is not the broker's code: what fails there must not end the connection.
+            _LOG.exception("token_check failed")
+            return 500, "the token could not be checked"
+        return (200, "OK") if refusal is None else (401, refusal)
 
 
 class Management(Service):

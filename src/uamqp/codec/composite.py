@@ -16,22 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, TypeVar, cast, dataclass_transform
 
-from uamqp.codec.primitives import (
-    CODES,
-    DESCRIBED,
-    NULL,
+from uamqp.codec.constructors import CODES, DESCRIBED, NULL
+from uamqp.codec.decoding import (
     State,
     bounds8,
     bounds32,
-    check_room,
     decoder_table,
-    encode_at,
-    encode_descriptor,
     guarded,
-    list_of,
     read_described_value,
     read_descriptor,
 )
+from uamqp.codec.encoding import check_room, encode_at, encode_descriptor, list_of
 from uamqp.codec.values import Array, Described, Encodable, Symbol
 from uamqp.codec.wire import WireType
 from uamqp.exceptions import DecodeError, EncodeError
@@ -65,7 +60,7 @@ class Field:
         kw_only: not to be given by position.
     """
 
-    __slots__ = ("_codes", "default", "kw_only", "mandatory", "multiple", "name", "secret", "type")
+    __slots__ = ("_codes", "_default", "default", "kw_only", "mandatory", "multiple", "name", "secret", "type")
 
     name: str
 
@@ -86,6 +81,7 @@ class Field:
         self.secret = secret
         self.kw_only = kw_only
         self._codes = wire_type.codes | _ARRAY_CODES if multiple else wire_type.codes
+        self._default = b"" if default is None or multiple else wire_type.encode(default, 0)
 
     def normal(self, value: object) -> object:
         """The value as the attribute holds it: the default for None, a tuple where there may be several."""
@@ -136,20 +132,22 @@ class Field:
         Raises:
             EncodeError: the value is missing or does not fit.
         """
-        value = self.normal(value)
-        if value is None or value == ():
-            if self.mandatory:
-                raise EncodeError("mandatory")
-            return b"\x40"
         if self.multiple:
-            return self._encode_several(cast("tuple[object, ...]", value), depth)
+            return self._encode_several(cast("tuple[object, ...]", self.normal(value)), depth)
+        if value is None:
+            return self._encode_absent()
         encoded = self.type.encode(value, depth)
         # Compared as bytes: to Python 0 and False are equal, on the wire they are not.
-        if self.default is not None and encoded == self.type.encode(self.default, depth):
-            return b"\x40"
-        return encoded
+        return b"\x40" if encoded == self._default else encoded
+
+    def _encode_absent(self) -> bytes:
+        if self.mandatory:
+            raise EncodeError("mandatory")
+        return b"\x40"
 
     def _encode_several(self, values: tuple[object, ...], depth: int) -> bytes:
+        if not values:
+            return self._encode_absent()
         if len(values) == 1:
             return self.type.encode(values[0], depth)
         return encode_at(Array(values, self.type.source), depth)

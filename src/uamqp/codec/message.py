@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
 from uamqp.codec.composite import Composite, decode_composite
-from uamqp.codec.primitives import MODERN, Dialect, encode, guarded, read_value
+from uamqp.codec.decoding import MODERN, Dialect, guarded, read_value
+from uamqp.codec.encoding import encode, encoder
 from uamqp.codec.sections import (
     APPLICATION_PROPERTIES,
     DATA,
@@ -49,6 +50,9 @@ _VALUE_PREFIX: Final = b"\x00\x53\x77"
 
 #: All that comes before the bytes of a data body of up to 255 bytes.
 _DATA8: Final = [_DATA_PREFIX + bytes((0xA0, size)) for size in range(256)]
+_DATA32: Final = _DATA_PREFIX + b"\xb0"
+
+_encode_list: Final = encoder("list")
 
 Map: TypeAlias = dict[Any, Any]
 
@@ -137,19 +141,31 @@ def _body_of(value: object) -> Body:
     return Value(value)
 
 
-def _encode_body(body: Body) -> bytes:
+def _data_section(section: object) -> tuple[bytes, bytes]:
+    """What comes before the bytes, and the bytes themselves: a large body is copied once, when all is joined."""
+    if not isinstance(section, (bytes, bytearray, memoryview)):
+        raise EncodeError(f"bytes expected, not {type(section).__name__}")
+    data = bytes(section)
+    size = len(data)
+    if size > 0xFFFFFFFF:  # pragma: no cover - would need 4 GiB
+        raise EncodeError(f"a data section of {size} bytes")
+    return (_DATA8[size] if size < 256 else _DATA32 + size.to_bytes(4, "big")), data
+
+
+def _encode_body(body: Body) -> list[bytes]:
     if isinstance(body, Data):
-        return b"".join([_DATA_PREFIX + encode(bytes(section)) for section in body.sections])
+        return [part for section in body.sections for part in _data_section(section)]
     if isinstance(body, Sequence):
-        return b"".join([_SEQUENCE_PREFIX + encode(list(section)) for section in body.sections])
-    return _VALUE_PREFIX + encode(body.value)
+        return [_SEQUENCE_PREFIX + _encode_list(section, 0) for section in body.sections]
+    return [_VALUE_PREFIX + encode(body.value)]
 
 
-def _unchanged(current: Any, original: Any, write: Callable[[Any], bytes] = encode) -> bool:
-    # Compared as bytes, because to Python 1, 1.0 and True are the same.
+def _unchanged(current: Any, original: Callable[[], Any], write: Callable[[Any], object] = encode) -> bool:
+    # Compared as bytes, because to Python 1, 1.0 and True are the same. What cannot be read was replaced, and
+    # what cannot be written is for the section to complain about.
     try:
-        return write(current) == write(original)
-    except EncodeError:
+        return write(current) == write(original())
+    except (DecodeError, EncodeError):
         return False
 
 
@@ -414,7 +430,7 @@ class Message:
                 self._encode_section(MESSAGE_ANNOTATIONS, self._annotations),
                 self._encode_section(PROPERTIES, self._properties),
                 self._encode_section(APPLICATION_PROPERTIES, self._application_properties),
-                self._encode_body(),
+                *self._encode_body(),
                 self._encode_section(FOOTER, self._footer),
             )
         )
@@ -422,17 +438,20 @@ class Message:
     def _encode_section(self, code: int, value: Composite | Map | None) -> bytes:
         if self._payload is not None:
             found = self._scanned(self._payload).sections.get(code)
-            if found is not None and (value is None or _unchanged(value, self._original(code))):
+            if found is not None and (value is None or _unchanged(value, lambda: self._original(code))):
                 return self._payload[found[0] : found[2]]
-        if not value or value in _EMPTY:
+        if not value:
             return b""
-        return value.encode() if isinstance(value, Composite) else encode_map_section(code, value)
+        if isinstance(value, Composite):
+            encoded = value.encode()
+            return b"" if encoded in _EMPTY else encoded
+        return encode_map_section(code, value)
 
-    def _encode_body(self) -> bytes:
+    def _encode_body(self) -> list[bytes]:
         if self._payload is not None:
             layout = self._scanned(self._payload)
-            if self._body is None or _unchanged(self._body, self._original_body(), _encode_body):
-                return self._payload[layout.body_start : layout.body_end]
+            if self._body is None or _unchanged(self._body, self._original_body, _encode_body):
+                return [self._payload[layout.body_start : layout.body_end]]
         return _encode_body(self._body_parts())
 
     def __eq__(self, other: object) -> bool:
@@ -460,7 +479,7 @@ class Message:
         return f"Message({shown})"
 
 
-_EMPTY: Final = (Header(), Properties())
+_EMPTY: Final = (Header().encode(), Properties().encode())
 
 
 def encode_message(message: object) -> bytes:
@@ -471,7 +490,7 @@ def encode_message(message: object) -> bytes:
     """
     if type(message) is bytes:
         size = len(message)
-        return _DATA8[size] + message if size < 256 else _DATA_PREFIX + encode(message)
+        return _DATA8[size] + message if size < 256 else b"".join(_data_section(message))
     if type(message) is str:
         return _VALUE_PREFIX + encode(message)
     if isinstance(message, Message):

@@ -7,7 +7,8 @@ import uuid
 from typing import Final, cast
 
 from uamqp.codec.composite import Composite, composite, decode_composite, optional
-from uamqp.codec.primitives import CODES, DESCRIBED, MODERN, guarded, read_descriptor, skip
+from uamqp.codec.constructors import CODES, DESCRIBED
+from uamqp.codec.decoding import MODERN, guarded, read_descriptor, skip
 from uamqp.codec.wire import (
     ADDRESS,
     BINARY,

@@ -10,7 +10,9 @@ from enum import Enum
 from typing import Final
 
 from uamqp.codec import choices
-from uamqp.codec.primitives import CODES, DESCRIBED, State, bounds8, bounds32, check_room, encode_at, encoder, map_of
+from uamqp.codec.constructors import CODES, DESCRIBED
+from uamqp.codec.decoding import State, bounds8, bounds32
+from uamqp.codec.encoding import check_room, encode_at, encoder, map_of
 from uamqp.codec.values import Array
 from uamqp.exceptions import DecodeError, EncodeError
 

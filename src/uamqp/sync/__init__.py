@@ -354,6 +354,10 @@ class Receiver(_Link):
     _aio: aio.Receiver
 
     @property
+    def filters(self) -> Mapping[str, Any]:
+        return self._aio.filters
+
+    @property
     def queued(self) -> int:
         return self._aio.queued
 

@@ -1,7 +1,8 @@
 """URLs and addresses: where to connect, and what a node is called by the peer.
 
 ``amqps://user:password@host:port/node``. Scheme ``amqps``, or none, is TLS on port 5671; ``amqp`` is plain TCP on
-port 5672; a port in the URL wins. User, password and path are percent-decoded.
+port 5672; a port in the URL wins. User, password and path are percent-decoded, so ``/ ? # @ :`` in a password, and
+``? #`` in a path, are written ``%2F %3F %23 %40 %3A``.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Endpoint:
     @property
     def is_loopback(self) -> bool:
         """Whether the host is this machine, so that nobody else can listen."""
-        if self.host.lower() == "localhost" or self.host.lower().endswith(".localhost"):
+        if self.host.lower() == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host.split("%")[0]).is_loopback
@@ -59,19 +60,25 @@ def parse_url(url: str) -> Endpoint:
         raise AddressError(f"a URL must be a str, not {type(url).__name__}")
     text = url if "://" in url else f"amqps://{url}"
     shown = redacted(url)
+    if not url.isprintable():
+        # `urlsplit` would drop some of them without a word.
+        raise AddressError(f"{shown!r} contains control characters")
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise AddressError(f"{shown!r} is not a URL: {error}") from None
+    except ValueError:
+        # The text of the error is not shown: it may quote the password.
+        raise AddressError(f"{shown!r} is not a URL: host and port cannot be told from it") from None
     if parts.scheme not in _SCHEMES:
         raise AddressError(f"{shown!r} has the scheme {parts.scheme!r}; amqp and amqps are supported")
     if not parts.hostname:
         raise AddressError(f"{shown!r} names no host")
-    if any(c.isspace() or not c.isprintable() for c in parts.hostname):
-        raise AddressError(f"{shown!r} has a host name with spaces or control characters")
+    if not _is_host(parts.hostname):
+        raise AddressError(f"{shown!r} has a host that is neither a name nor an IP address")
     if port == 0:
         raise AddressError(f"{shown!r} has port 0")
+    if parts.query or parts.fragment:
+        raise AddressError(f"{shown!r} has a query or a fragment; ? and # in a path are written %3F and %23")
     tls = _SCHEMES[parts.scheme]
     return Endpoint(
         host=parts.hostname,
@@ -84,11 +91,21 @@ def parse_url(url: str) -> Endpoint:
 
 
 def redacted(url: str) -> str:
-    """The URL without what could be a secret, for messages."""
-    scheme, found, rest = url.rpartition("://")
-    authority, slash, path = rest.partition("/")
-    _, at, host = authority.rpartition("@")
-    return f"{scheme}{found}{'…@' if at else ''}{host}{slash}{path}"
+    """The URL without what could be a secret, for messages: all before its last ``@`` but a scheme that we know."""
+    _, at, rest = url.rpartition("@")
+    if not at:
+        return url
+    scheme = next((prefix for name in _SCHEMES if url.startswith(prefix := f"{name}://")), "")
+    return f"{scheme}…@{rest}"
+
+
+def _is_host(host: str) -> bool:
+    try:
+        # What the resolver will do with it.
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return not any(c.isspace() for c in host)
 
 
 def node_address(address: str, peer_properties: Mapping[Any, Any]) -> str:

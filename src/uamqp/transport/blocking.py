@@ -2,8 +2,8 @@
 
 Strategy: `run` sends a coroutine forward until it waits for something, then reads and writes the socket until that
 something has happened. There is no thread and no event loop behind it. Several threads may use one connection: one
-lock guards the engine and the steps of all coroutines; the thread that needs progress and finds nobody reading
-becomes the reader, the others wait to be told. Nobody holds the lock while it waits in the kernel.
+lock guards the engine and the steps of all coroutines. Of the threads that wait, one, the leader, waits for the
+socket, without the lock; the others follow: they sleep until their coroutine can go on, or until there is no leader.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
@@ -30,6 +30,10 @@ T = TypeVar("T")
 _READ_SIZE: Final = 262_144
 #: Bytes that may wait for the socket before the engine is told to wait.
 _HIGH_WATER: Final = 1024 * 1024
+#: Seconds that nobody sleeps beyond without looking at the clock; longer ones do not fit into a call of `poll`.
+_LONGEST_WAIT: Final = 86_400.0
+#: Timers, cancelled ones included, that are worth a tidying up.
+_MANY_TIMERS: Final = 64
 
 
 class _Waiter:
@@ -82,9 +86,12 @@ class _Task:
         self.result: Any = None
         self.error: BaseException | None = None
 
+    def can_go_on(self) -> bool:
+        return self.waiter is None or self.waiter.done()
+
     def step(self) -> None:
         """Run it as far as it comes."""
-        while not self.done and (self.waiter is None or self.waiter.done()):
+        while not self.done and self.can_go_on():
             try:
                 self.waiter = self._coroutine.send(None)
             except StopIteration as stop:
@@ -108,14 +115,17 @@ class BlockingDriver(Driver):
         self.waiter = _Waiter
         self.now = time.monotonic
         self.deadlines = Deadlines(time.monotonic, self.call_at)
+        # A call may come from inside another one of the same thread: from the iterable given to `send_many`, say.
         self._lock = threading.RLock()
         self._progress = threading.Condition(self._lock)
-        self._reading = False
-        self._running = 0
+        self._leader: _Task | None = None
+        self._leader_writes = False
+        self._followers: list[_Task] = []
         self._pid = os.getpid()
         self._socket: socket.socket | None = None
         self._engine: ConnectionEndpoint | None = None
         self._timers: list[_Timer] = []
+        self._tidy_at = _MANY_TIMERS
         self._tasks: list[_Task] = []
         self._unsent: deque[memoryview] = deque()
         self._unsent_size = 0
@@ -128,25 +138,38 @@ class BlockingDriver(Driver):
         """Run a coroutine of the client to its end, moving bytes as needed."""
         self._check_caller(coroutine)
         task = _Task(coroutine)
-        with self._lock:
-            self._running += 1
-            try:
-                while True:
+        # Whether this thread is waiting, so that an interrupt finds the engine at rest.
+        waiting = False
+        try:
+            while True:
+                with self._lock:
+                    waiting = False
+                    if self._leader is task:
+                        self._leader = None
+                        self._turn()
                     task.step()
                     self._write()
+                    self._wake_others()
                     if task.done:
                         break
-                    if task.waiter is not None and task.waiter.done():
+                    waiting = True
+                    if self._leader is not None:
+                        self._follow(task)
                         continue
-                    self._progress_once(task)
-            except BaseException:
-                task.cancel()
-                raise
-            finally:
-                self._running -= 1
-                self._write()
-                self._progress.notify_all()
+                    self._leader = task
+                    poller, milliseconds = self._prepare_poll()
+                # The lock is not held here: other threads go on.
+                if poller is not None:
+                    poller.poll(milliseconds)
+        except BaseException as error:
+            # An interrupt, as a rule. The connection survives it, except in the middle of the engine's work.
+            with self._lock:
+                self._stop(task, None if waiting else error)
+            raise
         if task.error is not None:
+            if not isinstance(task.error, Exception):
+                with self._lock:
+                    self._stop(task, task.error)
             raise task.error
         return task.result  # type: ignore[no-any-return]
 
@@ -154,12 +177,11 @@ class BlockingDriver(Driver):
         """Call something of the client that does not wait, and write what comes of it."""
         self._check_caller(None)
         with self._lock:
-            self._running += 1
             try:
                 return function(*args, **kwargs)
             finally:
-                self._running -= 1
                 self._write()
+                self._wake_others()
 
     def _check_caller(self, coroutine: Coroutine[Any, Any, Any] | None) -> None:
         problem = ""
@@ -179,12 +201,12 @@ class BlockingDriver(Driver):
         """Read what came, write what is due, without waiting and only where nobody else does."""
         if self._lock.acquire(blocking=False):
             try:
-                if not self._reading and self._socket is not None:
-                    self._run_timers()
-                    self._read()
-                    self._run_tasks()
-                    self._write()
-                    self._progress.notify_all()
+                if self._leader is None:
+                    self._turn()
+                    self._wake_others()
+            except Exception as error:
+                # Whoever uses the connection next is told.
+                self._stop(None, error)
             finally:
                 self._lock.release()
 
@@ -200,7 +222,7 @@ class BlockingDriver(Driver):
     ) -> None:
         deadline = time.monotonic() + timeout
         try:
-            stream = socket.create_connection((endpoint.host, endpoint.port), timeout)
+            stream = _connect(endpoint, deadline)
         except TimeoutError as error:
             raise OperationTimeout(f"no connection to {endpoint} within {timeout:g} s") from error
         except OSError as error:
@@ -211,6 +233,7 @@ class BlockingDriver(Driver):
                 stream.settimeout(max(0.001, deadline - time.monotonic()))
                 stream = context.wrap_socket(stream, server_hostname=server_hostname)
             stream.setblocking(False)
+            self._wakeup_read, self._wakeup_write = os.pipe()
         except TimeoutError as error:
             stream.close()
             raise OperationTimeout(f"no TLS with {endpoint} within {timeout:g} s") from error
@@ -218,7 +241,6 @@ class BlockingDriver(Driver):
             stream.close()
             raise ConnectionLost(f"no TLS with {endpoint}: {error}") from error
         self._socket = stream
-        self._wakeup_read, self._wakeup_write = os.pipe()
         os.set_blocking(self._wakeup_read, False)
         os.set_blocking(self._wakeup_write, False)
 
@@ -226,7 +248,11 @@ class BlockingDriver(Driver):
         self._engine = engine
         engine.last_received = time.monotonic()
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+    def call_at(self, when: float, callback: Callable[[], None]) -> _Timer:
+        if len(self._timers) >= self._tidy_at:
+            self._timers = [timer for timer in self._timers if timer.callback is not None]
+            heapify(self._timers)
+            self._tidy_at = max(_MANY_TIMERS, 2 * len(self._timers))
         timer = _Timer(when, callback)
         heappush(self._timers, timer)
         return timer
@@ -241,16 +267,12 @@ class BlockingDriver(Driver):
         pass
 
     async def disconnect(self, timeout: float) -> None:
-        self._write()
-        stream, self._socket = self._socket, None
-        if stream is not None:
-            stream.close()
-            os.close(self._wakeup_read)
-            os.close(self._wakeup_write)
         for task in self._tasks:
             task.cancel()
         self._tasks.clear()
-        self._timers.clear()
+        self._write()
+        self._hang_up()
+        self.deadlines.release()
 
     def tick(self) -> None:
         engine = self._engine
@@ -261,53 +283,82 @@ class BlockingDriver(Driver):
             self._engine_timer = None
         when = engine.tick(time.monotonic())
         if when is not None:
-            self._engine_timer = _Timer(when, self.tick)
-            heappush(self._timers, self._engine_timer)
+            self._engine_timer = self.call_at(when, self.tick)
 
-    # -- moving bytes; all with the lock held --------------------------------------------------------------------
+    # -- waiting; all with the lock held -------------------------------------------------------------------------
 
-    def _progress_once(self, task: _Task) -> None:
-        """Wait, once, for anything that may bring the task further."""
-        if self._reading:
-            self._interrupt_reader()
-            self._progress.wait(self._until_next_timer())
-            return
-        self._reading = True
-        stream, poller = self._socket, None
+    def _prepare_poll(self) -> tuple[select.poll | None, int]:
+        """What the leader waits for, and for how many milliseconds; None where it need not wait."""
+        stream = self._socket
         delay = self._until_next_timer()
-        if stream is not None and not (isinstance(stream, ssl.SSLSocket) and stream.pending()):
-            poller = select.poll()
-            poller.register(stream, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-            poller.register(self._wakeup_read, select.POLLIN)
-        self._lock.release()
-        try:
-            if poller is not None:
-                poller.poll(None if delay is None else max(0, int(delay * 1000 + 1)))
-            elif stream is None and delay is not None:
-                time.sleep(delay)
-        finally:
-            self._lock.acquire()
-            self._reading = False
-        if stream is None and delay is None:
+        self._leader_writes = bool(self._unsent)
+        if stream is None and not self._timers:
             raise LocalProtocolError("the connection is closed")
-        self._run_timers()
-        self._read()
-        self._run_tasks()
-        self._write()
-        self._progress.notify_all()
+        if isinstance(stream, ssl.SSLSocket) and stream.pending():
+            return None, 0
+        poller = select.poll()
+        if stream is not None:
+            poller.register(stream, select.POLLIN | (select.POLLOUT if self._leader_writes else 0))
+            poller.register(self._wakeup_read, select.POLLIN)
+        # Rounded up, not to come back just before the time.
+        return poller, int(delay * 1000) + 1
 
-    def _interrupt_reader(self) -> None:
-        """The reader waits in the kernel and does not know of output or timers that came since."""
-        if self._socket is not None:
+    def _follow(self, task: _Task) -> None:
+        """Sleep until the task can go on, a timer is due, or there is no leader."""
+        self._followers.append(task)
+        try:
+            self._progress.wait(self._until_next_timer())
+        finally:
+            self._followers.remove(task)
+        self._run_timers()
+
+    def _wake_others(self) -> None:
+        """Wake the threads that have something to do, now that this one did its part."""
+        leader = self._leader
+        if leader is not None and (leader.can_go_on() or (self._unsent and not self._leader_writes)):
+            self._interrupt_leader()
+        if self._followers:
+            if any(task.can_go_on() for task in self._followers):
+                self._progress.notify_all()
+            elif leader is None:
+                self._progress.notify()
+
+    def _interrupt_leader(self) -> None:
+        if self._wakeup_write >= 0:
             try:
                 os.write(self._wakeup_write, b"\0")
             except BlockingIOError:
                 pass
 
-    def _until_next_timer(self) -> float | None:
+    def _stop(self, task: _Task | None, cause: BaseException | None) -> None:
+        """The task will not go on; with a cause, nobody knows what state the engine was left in, so it is given up."""
+        if task is not None:
+            task.cancel()
+            if self._leader is task:
+                self._leader = None
+        if cause is not None and self._engine is not None:
+            self._engine.lose(cause)
+        self._write()
+        self._wake_others()
+
+    # -- doing what is due; all with the lock held ---------------------------------------------------------------
+
+    def _turn(self) -> None:
+        # Reading comes before the timers: a peer is not silent whose bytes are only waiting to be read.
+        self._read()
+        self._run_timers()
+        for task in list(self._tasks):
+            task.step()
+            if task.done:
+                self._tasks.remove(task)
+        self._write()
+
+    def _until_next_timer(self) -> float:
         while self._timers and self._timers[0].callback is None:
             heappop(self._timers)
-        return max(0.0, self._timers[0].when - time.monotonic()) if self._timers else None
+        if not self._timers:
+            return _LONGEST_WAIT
+        return min(max(0.0, self._timers[0].when - time.monotonic()), _LONGEST_WAIT)
 
     def _run_timers(self) -> None:
         now = time.monotonic()
@@ -315,12 +366,6 @@ class BlockingDriver(Driver):
             callback = heappop(self._timers).callback
             if callback is not None:
                 callback()
-
-    def _run_tasks(self) -> None:
-        for task in list(self._tasks):
-            task.step()
-            if task.done:
-                self._tasks.remove(task)
 
     def _read(self) -> None:
         engine, stream = self._engine, self._socket
@@ -363,22 +408,20 @@ class BlockingDriver(Driver):
             elif engine.paused:
                 engine.resume()
             if not chunks:
-                return
+                break
+        if engine.closed and not self._unsent:
+            self._hang_up()
 
     def _send(self) -> None:
         stream, engine = self._socket, self._engine
-        if stream is None or engine is None:
-            self._unsent.clear()
-            self._unsent_size = 0
-            return
-        while self._unsent:
+        assert engine is not None
+        while self._unsent and stream is not None:
             try:
                 sent = stream.send(self._unsent[0])
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             except OSError as error:
-                self._unsent.clear()
-                self._unsent_size = 0
+                self._drop_unsent()
                 engine.lose(error)
                 return
             self._unsent_size -= sent
@@ -387,3 +430,36 @@ class BlockingDriver(Driver):
                 self._unsent.popleft()
             else:
                 self._unsent[0] = self._unsent[0][sent:]
+
+    def _drop_unsent(self) -> None:
+        self._unsent.clear()
+        self._unsent_size = 0
+
+    def _hang_up(self) -> None:
+        """Close the stream; safe to call twice."""
+        stream, self._socket = self._socket, None
+        if stream is None:
+            return
+        self._drop_unsent()
+        # A leader would go on waiting for descriptors that are closed.
+        self._interrupt_leader()
+        stream.close()
+        os.close(self._wakeup_read)
+        os.close(self._wakeup_write)
+        self._wakeup_read, self._wakeup_write = -1, -1
+        if self._engine_timer is not None:
+            self._engine_timer.cancel()
+
+
+def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
+    """Connect to the first address that answers; one that does not leaves the others their share of the time."""
+    addresses = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    failure: OSError | None = None
+    for index, (_, _, _, _, address) in enumerate(addresses):
+        share = max(0.001, deadline - time.monotonic()) / (len(addresses) - index)
+        try:
+            return socket.create_connection(address[:2], share)
+        except OSError as error:
+            failure = error
+    assert failure is not None
+    raise failure

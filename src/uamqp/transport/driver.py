@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..engine.connection import ConnectionEndpoint
 from .address import Endpoint
@@ -49,6 +49,10 @@ def wake(waiter: Waiter | None) -> None:
     """Wake who waits, if anybody does."""
     if waiter is not None and not waiter.done():
         waiter.set_result(True)
+
+
+#: Durations that may keep their timer while nobody waits: more are used by nobody but who computes them anew each time.
+_MAX_IDLE_QUEUES: Final = 8
 
 
 class Driver(ABC):
@@ -117,20 +121,23 @@ class Deadlines:
     So there is a queue per duration, and one timer per queue, set anew only when it fires.
     """
 
-    __slots__ = ("_call_at", "_now", "_queues")
+    __slots__ = ("_call_at", "_now", "_queues", "_timers")
 
     def __init__(self, now: Callable[[], float], call_at: Callable[[float, Callable[[], None]], Timer]) -> None:
         self._now = now
         self._call_at = call_at
         self._queues: dict[float, dict[Waiter, float]] = {}
+        self._timers: dict[float, Timer] = {}
 
     def add(self, waiter: Waiter, timeout: float) -> dict[Waiter, float]:
         """Wake the waiter with False in `timeout` seconds, unless it is popped from the returned queue before."""
         when = self._now() + timeout
         queue = self._queues.get(timeout)
         if queue is None:
+            if len(self._queues) >= _MAX_IDLE_QUEUES:
+                self.release()
             queue = self._queues[timeout] = {}
-            self._call_at(when, lambda: self._expire(timeout))
+            self._timers[timeout] = self._call_at(when, lambda: self._expire(timeout))
         queue[waiter] = when
         return queue
 
@@ -140,9 +147,15 @@ class Deadlines:
         while queue:
             waiter, when = next(iter(queue.items()))
             if when > now:
-                self._call_at(when, lambda: self._expire(timeout))
+                self._timers[timeout] = self._call_at(when, lambda: self._expire(timeout))
                 return
             del queue[waiter]
             if not waiter.done():
                 waiter.set_result(False)
-        del self._queues[timeout]
+        del self._queues[timeout], self._timers[timeout]
+
+    def release(self) -> None:
+        """Forget the timers that nobody waits for, so that they keep nothing alive."""
+        for timeout in [timeout for timeout, queue in self._queues.items() if not queue]:
+            self._timers.pop(timeout).cancel()
+            del self._queues[timeout]

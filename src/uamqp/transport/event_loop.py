@@ -10,12 +10,14 @@ from typing import Any, Final
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, OperationTimeout
 from .address import Endpoint
-from .driver import BackgroundTask, Deadlines, Driver, Timer, Waiter, wake
+from .driver import BackgroundTask, Deadlines, Driver, Timer
 
 #: Bytes that may wait in the loop's transport before the engine is told to wait.
 _HIGH_WATER: Final = 1024 * 1024
 #: From this size on a piece of output is handed over as it is instead of being copied into one write.
 _LARGE: Final = 65_536
+#: Seconds that a transport has to get rid of its last bytes, before it is cut off.
+_LINGER: Final = 5.0
 #: Seconds after which the next address of a host is tried beside the first.
 _HAPPY_EYEBALLS_DELAY: Final = 0.25
 
@@ -31,10 +33,12 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         self.waiter = self.loop.create_future
         self.now = self.loop.time
         self._flush_scheduled = False
+        #: The engine's next deadline; once the transport is closing, the time when it is cut off.
         self._timer: asyncio.TimerHandle | None = None
         self._early: list[bytes] = []
         self._lost = False
-        self._lost_waiter: Waiter | None = None
+        self._lost_cause: Exception | None = None
+        self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- Driver --------------------------------------------------------------------------------------------------
@@ -66,7 +70,7 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         for data in early:
             self.data_received(data)
         if self._lost:
-            engine.lose(None)
+            engine.lose(self._lost_cause)
         elif engine.output_pending:
             self.flush_soon()
 
@@ -85,39 +89,28 @@ class EventLoopDriver(asyncio.Protocol, Driver):
             self.loop.call_soon(self._flush)
 
     async def disconnect(self, timeout: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
         transport = self.transport
         if transport is None or self._lost:
             return
         self._flush()
-        transport.close()
-        if self._lost:
-            return
-        self._lost_waiter = waiter = self.loop.create_future()
-        timer = self.loop.call_later(timeout, transport.abort)
+        self._hang_up(timeout)
         try:
-            await waiter
+            await self._ended.wait()
         except asyncio.CancelledError:
             transport.abort()
             raise
-        finally:
-            timer.cancel()
 
     def tick(self) -> None:
-        engine = self.engine
-        if engine is None or self._lost:
+        engine, transport = self.engine, self.transport
+        if engine is None or transport is None or transport.is_closing():
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         when = engine.tick(self.loop.time())
         if engine.closed:
             self._flush()
-            self._hang_up()
         elif when is not None:
-            self._timer = self.loop.call_at(when, self.tick)
+            self._set_timer(self.loop.call_at(when, self.tick))
 
     # -- asyncio.Protocol ----------------------------------------------------------------------------------------
 
@@ -135,7 +128,6 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         engine.receive_data(data)
         if engine.closed:
             self._flush()
-            self._hang_up()
 
     def eof_received(self) -> bool:
         if self.engine is not None:
@@ -143,13 +135,12 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        wake(self._lost_waiter)
+        self._lost, self._lost_cause = True, exc
+        self._set_timer(None)
+        self._ended.set()
         if self.engine is not None:
             self.engine.lose(exc)
+        self.deadlines.release()
 
     def pause_writing(self) -> None:
         if self.engine is not None:
@@ -168,7 +159,7 @@ class EventLoopDriver(asyncio.Protocol, Driver):
             return
         wrote = False
         while chunks := engine.data_to_send():
-            if self._lost:
+            if transport.is_closing():
                 continue
             wrote = True
             if len(chunks) == 1:
@@ -179,9 +170,16 @@ class EventLoopDriver(asyncio.Protocol, Driver):
                 transport.write(b"".join(chunks))
         if wrote:
             engine.wrote(self.loop.time())
-        if engine.closed:
+        if engine.closed and not transport.is_closing():
             self._hang_up()
 
-    def _hang_up(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
+    def _hang_up(self, linger: float = _LINGER) -> None:
+        """Close the transport, which then has `linger` seconds to write what it still has."""
+        if self.transport is not None and not self._lost:
             self.transport.close()
+            self._set_timer(self.loop.call_later(linger, self.transport.abort))
+
+    def _set_timer(self, timer: asyncio.TimerHandle | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = timer

@@ -30,7 +30,7 @@ def client_context(
     else:
         _load(lambda: context.load_verify_locations(os.fspath(ca_file)), "CA file", ca_file)
     if cert_file is not None:
-        _load(lambda: context.load_cert_chain(os.fspath(cert_file), key_file), "certificate", cert_file)
+        _load_certificate(context, cert_file, key_file)
     return context
 
 
@@ -42,11 +42,16 @@ def server_context(cert_file: Path, key_file: Path | None = None, *, client_ca: 
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _load(lambda: context.load_cert_chain(os.fspath(cert_file), key_file), "certificate", cert_file)
+    _load_certificate(context, cert_file, key_file)
     if client_ca is not None:
         _load(lambda: context.load_verify_locations(os.fspath(client_ca)), "CA file", client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _load_certificate(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> None:
+    # With a password, even an empty one, OpenSSL does not stop to ask for it on the terminal.
+    _load(lambda: context.load_cert_chain(os.fspath(cert_file), key_file, password=""), "certificate", cert_file)
 
 
 def _load(load: Callable[[], None], what: str, path: Path) -> None:

@@ -1,0 +1,76 @@
+"""When messages expire, and the one timer that sees to it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from typing import TYPE_CHECKING, Final
+
+from ..codec.message import Message
+
+if TYPE_CHECKING:
+    from .nodes import Queue
+
+#: Seconds between two sweeps at least, so that messages which expire one by one do not cost a look at all each.
+_PAUSE: Final = 0.05
+
+
+def expiry(message: Message) -> float | None:
+    """When a message expires (`time.monotonic`): by its ttl and absolute-expiry-time (spec 3.2.1, 3.2.4)."""
+    expires = []
+    if message.header.ttl is not None:
+        expires.append(time.monotonic() + message.header.ttl / 1000)
+    absolute = message.properties.absolute_expiry_time
+    if absolute is not None:
+        seconds = absolute / 1000 if isinstance(absolute, int) else absolute.timestamp()
+        expires.append(time.monotonic() + seconds - time.time())
+    return min(expires) if expires else None
+
+
+class Sweeper:
+    """Has queues drop what expired, whether or not anybody looks at them.
+
+    Without a running broker it waits; `start` makes good for that.
+    """
+
+    def __init__(self) -> None:
+        self._queues: weakref.WeakSet[Queue] = weakref.WeakSet()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, queue: Queue) -> None:
+        """The next message of the queue to expire is another one now."""
+        self._queues.add(queue)
+        self._set_timer(0.0)
+
+    def start(self) -> None:
+        """The broker runs, in the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._set_timer(0.0)
+
+    def stop(self) -> None:
+        """The broker runs no more."""
+        self._loop = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set_timer(self, pause: float) -> None:
+        due = min((q.next_expiry for q in self._queues if q.next_expiry is not None), default=None)
+        if self._loop is None or due is None:
+            return
+        when = self._loop.time() + max(pause, due - time.monotonic())
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        for queue in list(self._queues):
+            queue.expire()
+            if queue.next_expiry is None:
+                self._queues.discard(queue)
+        self._set_timer(_PAUSE)

@@ -1,0 +1,850 @@
+"""Messages of the uamqp 1.6 API: what `SendClientAsync` sends and `ReceiveClientAsync` receives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, Self, cast
+from uuid import UUID
+
+from . import constants, errors
+from ._legacy import fields, incoming, octets, outgoing, text
+from ._signatures import also_in_order
+from .codec import message as codec
+from .codec.primitives import LEGACY
+from .constants import MessageBodyType, MessageState
+
+_log = logging.getLogger(__name__)
+
+Text = str | bytes
+Settler = Callable[[errors.MessageResponse], None]
+
+
+class MessageBody:
+    """What the three kinds of body have in common."""
+
+    _type: ClassVar[MessageBodyType]
+
+    def __init__(self, encoding: str = "UTF-8") -> None:
+        self._encoding = encoding
+
+    @property
+    def type(self) -> MessageBodyType:
+        """Which kind it is."""
+        return self._type
+
+    @property
+    def data(self) -> Any:
+        """The content."""
+        raise NotImplementedError
+
+
+class DataBody(MessageBody):
+    """A body of bytes in one or more sections.
+
+    Args:
+        sections: the sections: bytes or str.
+        encoding: of str.
+    """
+
+    _type = MessageBodyType.Data
+
+    def __init__(self, sections: Iterable[Text] = (), encoding: str = "UTF-8") -> None:
+        super().__init__(encoding)
+        self._sections: list[bytes] = []
+        for section in sections:
+            self.append(section)
+
+    def append(self, data: Text) -> None:
+        """Add a section."""
+        self._sections.append(octets(data, self._encoding))
+
+    @property
+    def data(self) -> Iterator[bytes]:
+        """The sections one by one."""
+        yield from self._sections
+
+    def __str__(self) -> str:
+        return bytes(self).decode(self._encoding)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._sections)
+
+    def __len__(self) -> int:
+        return len(self._sections)
+
+    def __getitem__(self, index: int) -> bytes:
+        return self._sections[index]
+
+    def _to_codec(self) -> codec.Data:
+        # AMQP has no body of no sections.
+        return codec.Data(self._sections or [b""])
+
+
+class SequenceBody(MessageBody):
+    """A body of lists in one or more sections."""
+
+    _type = MessageBodyType.Sequence
+
+    def __init__(self, sections: Iterable[list[Any]] = (), encoding: str = "UTF-8") -> None:
+        super().__init__(encoding)
+        self._sections: list[list[Any]] = []
+        for section in sections:
+            self.append(section)
+
+    def append(self, data: list[Any]) -> None:
+        """Add a section."""
+        self._sections.append(list(data))
+
+    @property
+    def data(self) -> Iterator[list[Any]]:
+        """The sections one by one, text in them as bytes."""
+        for section in self._sections:
+            yield _as_received(section, self._encoding)
+
+    def __str__(self) -> str:
+        return bytes(self).decode(self._encoding)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(_printed(item) for section in self.data for item in section)
+
+    def __len__(self) -> int:
+        return len(self._sections)
+
+    def __getitem__(self, index: int) -> list[Any]:
+        return cast("list[Any]", _as_received(self._sections[index], self._encoding))
+
+    def _to_codec(self) -> codec.Sequence:
+        return codec.Sequence([outgoing(section, self._encoding) for section in self._sections] or [[]])
+
+
+class ValueBody(MessageBody):
+    """A body of one value of any type."""
+
+    _type = MessageBodyType.Value
+
+    def __init__(self, value: Any = None, encoding: str = "UTF-8") -> None:
+        super().__init__(encoding)
+        self._value = value
+
+    def set(self, value: Any) -> None:
+        """Make it another value."""
+        self._value = value
+
+    @property
+    def data(self) -> Any:
+        """The value, text in it as bytes."""
+        return _as_received(self._value, self._encoding)
+
+    def __str__(self) -> str:
+        return bytes(self).decode(self._encoding)
+
+    def __bytes__(self) -> bytes:
+        value = self.data
+        return _printed(value) if value else b""
+
+    def _to_codec(self) -> codec.Value:
+        return codec.Value(outgoing(self._value, self._encoding))
+
+
+Body = DataBody | SequenceBody | ValueBody
+
+
+def _as_received(value: Any, encoding: str) -> Any:
+    return incoming(outgoing(value, encoding))
+
+
+def _printed(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | bytes)
+
+
+def _make_body(value: Any, body_type: MessageBodyType | None, encoding: str) -> Body:
+    """The body for what the constructor of `Message` was given. Raises TypeError for what `body_type` cannot hold."""
+    texts = isinstance(value, list) and all(_is_text(item) for item in value)
+    if body_type is MessageBodyType.Data or (body_type is None and (_is_text(value) or texts)):
+        if not (_is_text(value) or texts):
+            raise TypeError(
+                "For MessageBodyType.Data, the body must be str or bytes or list of str or bytes, "
+                f"not {type(value).__name__}."
+            )
+        return DataBody([value] if _is_text(value) else value, encoding)
+    if body_type is MessageBodyType.Sequence:
+        if not isinstance(value, list):
+            raise TypeError(
+                f"For MessageBodyType.Sequence, the body must be list or list of lists, not {type(value).__name__}."
+            )
+        lists = bool(value) and all(isinstance(item, list) for item in value)
+        return SequenceBody(value if lists else [value], encoding)
+    if body_type not in (None, MessageBodyType.Value):
+        raise ValueError(f"Unsupported MessageBodyType: {body_type}")
+    return ValueBody(value, encoding)
+
+
+def _body_of(message: codec.Message, encoding: str) -> Body:
+    kind = message.body_kind
+    if kind == "data":
+        return DataBody(message.data_sections, encoding)
+    if kind == "sequence":
+        return SequenceBody(message.sequence_sections, encoding)
+    return ValueBody(message.body, encoding)
+
+
+class MessageProperties:
+    """The standard properties of a message (spec 3.2.4). Text reads back as bytes.
+
+    Attributes:
+        message_id, correlation_id: str, bytes, int or UUID.
+        user_id: who sent it; any bytes.
+        to, subject, reply_to, content_type, content_encoding, group_id, reply_to_group_id: str or bytes.
+        absolute_expiry_time, creation_time: milliseconds since 1970-01-01 UTC.
+        group_sequence: its place in its group.
+
+    Args:
+        properties: decoded properties to take all of these from.
+
+    Raises:
+        TypeError: a value has the wrong type.
+    """
+
+    _IDS = ("message_id", "correlation_id")
+    _TEXTS = (
+        *("to", "reply_to", "subject", "user_id"),
+        *("content_type", "content_encoding", "group_id", "reply_to_group_id"),
+    )
+    _NUMBERS = ("absolute_expiry_time", "creation_time", "group_sequence")
+    _ALL = (
+        *("message_id", "user_id", "to", "subject", "reply_to", "correlation_id", "content_type", "content_encoding"),
+        *("absolute_expiry_time", "creation_time", "group_id", "group_sequence", "reply_to_group_id"),
+    )
+
+    message_id: Any
+    user_id: Any
+    to: Any
+    subject: Any
+    reply_to: Any
+    correlation_id: Any
+    content_type: Any
+    content_encoding: Any
+    absolute_expiry_time: Any
+    creation_time: Any
+    group_id: Any
+    group_sequence: Any
+    reply_to_group_id: Any
+
+    def __init__(
+        self,
+        message_id: Text | int | UUID | None = None,
+        user_id: Text | None = None,
+        to: Text | None = None,
+        subject: Text | None = None,
+        reply_to: Text | None = None,
+        correlation_id: Text | int | UUID | None = None,
+        content_type: Text | None = None,
+        content_encoding: Text | None = None,
+        absolute_expiry_time: int | None = None,
+        creation_time: int | None = None,
+        group_id: Text | None = None,
+        group_sequence: int | None = None,
+        reply_to_group_id: Text | None = None,
+        properties: codec.Properties | None = None,
+        encoding: str = "UTF-8",
+    ) -> None:
+        self._encoding = encoding
+        if properties is not None:
+            for name in self._ALL:
+                setattr(self, name, incoming(getattr(properties, name)))
+            return
+        self.message_id = message_id
+        self.user_id = user_id
+        self.to = to
+        self.subject = subject
+        self.reply_to = reply_to
+        self.correlation_id = correlation_id
+        self.content_type = content_type
+        self.content_encoding = content_encoding
+        self.absolute_expiry_time = absolute_expiry_time
+        self.creation_time = creation_time
+        self.group_id = group_id
+        self.group_sequence = group_sequence
+        self.reply_to_group_id = reply_to_group_id
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if value is not None:
+            if name in self._TEXTS:
+                if not _is_text(value):
+                    raise TypeError(f"{name} must be str or bytes, not {type(value).__name__}.")
+                value = octets(value, self._encoding)
+            elif name in self._IDS:
+                value = _as_received(value, self._encoding)
+                if not isinstance(value, bytes | int | UUID):
+                    raise TypeError(f"{name} must be str, bytes, int or UUID, not {type(value).__name__}.")
+            elif name in self._NUMBERS:
+                if not isinstance(value, int):
+                    raise TypeError(f"{name} must be int, not {type(value).__name__}.")
+                value = int(value)
+        object.__setattr__(self, name, value)
+
+    def get_properties_obj(self) -> codec.Properties:
+        """The properties as the codec takes them."""
+        encoding = self._encoding
+
+        def named(value: bytes | None) -> str | None:
+            return None if value is None else text(value, encoding)
+
+        def identity(value: Any) -> Any:
+            return outgoing(value, encoding) if isinstance(value, bytes) else value
+
+        return codec.Properties(
+            message_id=identity(self.message_id),
+            user_id=self.user_id,
+            to=named(self.to),
+            subject=named(self.subject),
+            reply_to=named(self.reply_to),
+            correlation_id=identity(self.correlation_id),
+            content_type=named(self.content_type),
+            content_encoding=named(self.content_encoding),
+            absolute_expiry_time=self.absolute_expiry_time,
+            creation_time=self.creation_time,
+            group_id=named(self.group_id),
+            group_sequence=self.group_sequence,
+            reply_to_group_id=named(self.reply_to_group_id),
+        )
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._ALL}
+
+    def __str__(self) -> str:
+        return str(self._values())
+
+    def __repr__(self) -> str:
+        set_ones = ", ".join(f"{name}={value!r}" for name, value in self._values().items() if value is not None)
+        return f"MessageProperties({set_ones})"
+
+
+class MessageHeader:
+    """How a message is to be carried (spec 3.2.1).
+
+    Attributes:
+        delivery_count: deliveries before this one that failed.
+        time_to_live: milliseconds; `ttl` is the same.
+        first_acquirer, durable: bool, or None.
+        priority: 0 to 9, or None.
+
+    Args:
+        header: a decoded header to take all of these from.
+    """
+
+    def __init__(self, header: codec.Header | None = None) -> None:
+        self.delivery_count: int | None = 0
+        self.time_to_live: int | None = None
+        self.first_acquirer: bool | None = None
+        self.durable: bool | None = None
+        self.priority: int | None = None
+        if header is not None:
+            self.delivery_count = header.delivery_count or 0
+            self.time_to_live = header.ttl
+            self.first_acquirer = header.first_acquirer
+            self.durable = header.durable
+            self.priority = header.priority
+
+    @property
+    def ttl(self) -> int | None:
+        """The time to live."""
+        return self.time_to_live
+
+    def get_header_obj(self) -> codec.Header:
+        """The header as the codec takes it."""
+        return codec.Header(
+            durable=self.durable,
+            priority=self.priority,
+            ttl=self.time_to_live,
+            first_acquirer=self.first_acquirer,
+            delivery_count=self.delivery_count or None,
+        )
+
+    def _values(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+    def __str__(self) -> str:
+        return str(self._values())
+
+    def __repr__(self) -> str:
+        set_ones = ", ".join(f"{name}={value!r}" for name, value in self._values().items() if value is not None)
+        return f"<MessageHeader {set_ones}>"
+
+
+#: The constructor's arguments in the order of the older documentation, which has the encoding in seventh place.
+_SHORT_ORDER = (
+    *("body", "properties", "application_properties", "annotations", "header", "msg_format"),
+    *("encoding", "body_type", "footer", "delivery_annotations"),
+)
+
+
+class Message:
+    """A message to send, or one that was received.
+
+    Args:
+        body: str or bytes, or a list of these, is sent as data; anything else as a value; unless `body_type` says.
+        properties: the standard properties; a dict of them will do.
+        application_properties: the application's own properties; keys are text, values simple.
+        annotations: message annotations; keys are text or int.
+        header: how the message is to be carried.
+        msg_format: the message format, 0 by default.
+        message: for received messages: the decoded message.
+        settler: for received messages: is called once with the `MessageResponse` that says what became of it.
+        delivery_no: for received messages: the delivery-id.
+        encoding: of str and bytes.
+        body_type: what kind of body to make; raises TypeError for a body that this kind cannot hold.
+        footer, delivery_annotations: maps, as `annotations`.
+
+    Attributes:
+        state: how far it has come.
+        idle_time: milliseconds on the client's clock at which it was queued.
+        retries: how often it was sent again.
+        delivery_no, delivery_tag: of a received message: delivery-id and delivery-tag.
+        on_send_complete: is called once with `MessageSendResult` and an exception, or None, when it was sent or failed.
+    """
+
+    _body_value: Body | None
+
+    @also_in_order(*_SHORT_ORDER, when=lambda args: len(args) > 6 and isinstance(args[6], str))
+    def __init__(
+        self,
+        body: Any = None,
+        properties: MessageProperties | dict[str, Any] | None = None,
+        application_properties: dict[Any, Any] | None = None,
+        annotations: dict[Any, Any] | None = None,
+        header: MessageHeader | None = None,
+        msg_format: int | None = None,
+        message: codec.Message | None = None,
+        settler: Settler | None = None,
+        delivery_no: int | None = None,
+        encoding: str = "UTF-8",
+        body_type: MessageBodyType | None = None,
+        footer: dict[Any, Any] | None = None,
+        delivery_annotations: dict[Any, Any] | None = None,
+    ) -> None:
+        self.state = MessageState.WaitingToBeSent
+        self.idle_time: float = 0
+        self.retries = 0
+        self.delivery_no = delivery_no
+        self.delivery_tag: bytes | None = None
+        self.on_send_complete: Callable[[Any, Any], Any] | None = None
+        self._response: BaseException | None = None
+        self._settler = settler
+        self._encoding = encoding
+        self._msg_format = msg_format
+        self._message = message
+        self._need_further_parse = message is not None
+        if message is not None:
+            self._body_value = None
+            self._properties: MessageProperties | dict[str, Any] | None = None
+            self._header: MessageHeader | None = None
+            self._application_properties: dict[Any, Any] | None = None
+            self._annotations: dict[Any, Any] | None = None
+            self._footer: dict[Any, Any] | None = None
+            self._delivery_annotations: dict[Any, Any] | None = None
+            if settler is None:
+                self.state = MessageState.ReceivedSettled
+                self._response = errors.MessageAlreadySettled()
+            else:
+                self.state = MessageState.ReceivedUnsettled
+            return
+        self._body_value = _make_body(body, body_type, encoding)
+        if isinstance(properties, dict) and properties:
+            properties = MessageProperties(**properties, encoding=encoding)
+        self._properties = properties
+        self._header = header
+        self._application_properties = application_properties
+        self._annotations = annotations
+        self._footer = footer
+        self._delivery_annotations = delivery_annotations
+
+    @classmethod
+    def decode_from_bytes(cls, data: bytes | bytearray) -> Self:
+        """The message in these bytes; it is settled.
+
+        Raises:
+            DecodeError: the bytes are not a message.
+        """
+        message = codec.Message.decode(bytes(data), 0, LEGACY)
+        message.check()
+        return cls(message=message)
+
+    # --- sections ---------------------------------------------------------------------------------------------
+
+    def _parse(self) -> None:
+        """Take the sections from the decoded message, once, when the first of them is asked for."""
+        message = self._message
+        assert message is not None
+        self._need_further_parse = False
+        if message.properties != codec.Properties():
+            self._properties = MessageProperties(properties=message.properties, encoding=self._encoding)
+        if message.header != codec.Header():
+            self._header = MessageHeader(header=message.header)
+        self._application_properties = message.application_properties or None
+        self._annotations = message.annotations or None
+        self._footer = message.footer or None
+        self._delivery_annotations = message.delivery_annotations or None
+
+    @property
+    def properties(self) -> Any:
+        """The standard properties: `MessageProperties`, or None."""
+        if self._need_further_parse:
+            self._parse()
+        return self._properties
+
+    @properties.setter
+    def properties(self, value: Any) -> None:
+        if value and not isinstance(value, MessageProperties):
+            raise TypeError("Properties must be a MessageProperties.")
+        _ = self.properties
+        self._properties = value
+
+    @property
+    def header(self) -> MessageHeader | None:
+        """How the message is to be carried, or None."""
+        if self._need_further_parse:
+            self._parse()
+        return self._header
+
+    @header.setter
+    def header(self, value: MessageHeader | None) -> None:
+        if value and not isinstance(value, MessageHeader):
+            raise TypeError("Header must be a MessageHeader.")
+        _ = self.header
+        self._header = value
+
+    @property
+    def footer(self) -> dict[Any, Any] | None:
+        """What can only be known once the body is, or None."""
+        if self._need_further_parse:
+            self._parse()
+        return self._footer
+
+    @footer.setter
+    def footer(self, value: dict[Any, Any] | None) -> None:
+        _ = self.footer
+        self._footer = _checked_dict(value, "Footer")
+
+    @property
+    def application_properties(self) -> dict[Any, Any] | None:
+        """The application's own properties, or None; of a received message keys and text are bytes."""
+        if self._need_further_parse:
+            self._parse()
+        return self._application_properties
+
+    @application_properties.setter
+    def application_properties(self, value: dict[Any, Any] | None) -> None:
+        _ = self.application_properties
+        self._application_properties = _checked_dict(value, "Application properties")
+
+    @property
+    def annotations(self) -> dict[Any, Any] | None:
+        """The message annotations, or None; of a received message keys and text are bytes."""
+        if self._need_further_parse:
+            self._parse()
+        return self._annotations
+
+    @annotations.setter
+    def annotations(self, value: dict[Any, Any] | None) -> None:
+        _ = self.annotations
+        self._annotations = _checked_dict(value, "Message annotations")
+
+    @property
+    def message_annotations(self) -> dict[Any, Any] | None:
+        """The same as `annotations`."""
+        return self.annotations
+
+    @property
+    def delivery_annotations(self) -> dict[Any, Any] | None:
+        """Annotations for the next node only, or None."""
+        if self._need_further_parse:
+            self._parse()
+        return self._delivery_annotations
+
+    @delivery_annotations.setter
+    def delivery_annotations(self, value: dict[Any, Any] | None) -> None:
+        _ = self.delivery_annotations
+        self._delivery_annotations = _checked_dict(value, "Delivery annotations")
+
+    # --- body -------------------------------------------------------------------------------------------------
+
+    @property
+    def _body(self) -> Body | None:
+        if self._body_value is None and self._message is not None:
+            self._body_value = _body_of(self._message, self._encoding)
+        return self._body_value
+
+    def _body_data(self, kind: MessageBodyType) -> Any:
+        body = self._body
+        return body.data if body is not None and body.type is kind else None
+
+    @property
+    def data(self) -> Any:
+        """The sections of a data body, a generator of bytes; None for other bodies."""
+        return self._body_data(MessageBodyType.Data)
+
+    @property
+    def sequence(self) -> Any:
+        """The sections of a sequence body, a generator of lists; None for other bodies."""
+        return self._body_data(MessageBodyType.Sequence)
+
+    @property
+    def value(self) -> Any:
+        """The value that is the body; None for other bodies."""
+        return self._body_data(MessageBodyType.Value)
+
+    def get_data(self) -> Any:
+        """The body: a generator of bytes for data, a generator of lists for a sequence, else the value.
+
+        Text in lists and values is bytes.
+        """
+        body = self._body
+        return None if body is None else body.data
+
+    def __str__(self) -> str:
+        return "" if self._body is None else str(self._body)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.state.name}, {type(self._body).__name__}>"
+
+    # --- encoding ---------------------------------------------------------------------------------------------
+
+    def get_message(self) -> codec.Message:
+        """The message as the codec takes it."""
+        message = self._message
+        if message is None:
+            message = codec.Message(message_format=self._msg_format or 0)
+            self._write_changes(message, None)
+        elif message._payload is not None:
+            # Only what was changed since it was decoded is written anew, so that everything else keeps its types.
+            original = Message(message=codec.Message.decode(message._payload, message.message_format, LEGACY))
+            message = codec.Message.decode(message._payload, message.message_format)
+            self._write_changes(message, original)
+        return message
+
+    def _write_changes(self, message: codec.Message, original: Message | None) -> None:
+        encoding = self._encoding
+        properties: Any = self.properties
+        header = self.header
+        body = self._body
+        if properties and (original is None or str(properties) != str(original.properties)):
+            message.properties = properties.get_properties_obj()
+        if header and (original is None or str(header) != str(original.header)):
+            message.header = header.get_header_obj()
+        for name in ("application_properties", "annotations", "footer", "delivery_annotations"):
+            value = getattr(self, name)
+            if original is None or value != getattr(original, name):
+                setattr(message, name, fields(value, encoding))
+        if body is not None and (original is None or not _same_body(body, original._body)):
+            message.body = body._to_codec()
+
+    def encode_message(self) -> bytes:
+        """The bytes of the message.
+
+        Raises:
+            EncodeError: AMQP cannot carry a value in its place; it is a ValueError too.
+        """
+        return self.get_message().encode()
+
+    def get_message_encoded_size(self) -> int:
+        """How many bytes the message has."""
+        return len(self.encode_message())
+
+    def gather(self) -> list[Message]:
+        """The messages that this one is sent as.
+
+        Raises:
+            TypeError: it is a received message.
+            MessageResponse: it was sent before, or failed: this says how.
+        """
+        if self.state in constants.RECEIVE_STATES:
+            raise TypeError("Only new messages can be gathered.")
+        if self._response is not None:
+            raise self._response
+        return [self]
+
+    # --- settling ---------------------------------------------------------------------------------------------
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more can be said about it."""
+        return self._response is not None
+
+    def _can_settle(self) -> bool:
+        if self.state not in constants.RECEIVE_STATES:
+            raise TypeError("Only received messages can be settled.")
+        return not self.settled
+
+    def _settle(self, response: errors.MessageResponse) -> bool:
+        settler = self._settler
+        self._response = response
+        if settler is None:
+            raise RuntimeError("Unable to settle a copy of a received message; settle the message itself.")
+        settler(response)
+        self.state = MessageState.ReceivedSettled
+        return True
+
+    def accept(self) -> bool:
+        """The message was processed.
+
+        `accept`, `reject`, `release` and `modify` may be called in any thread.
+
+        Returns:
+            True; False where the message is settled already, which changes nothing.
+
+        Raises:
+            TypeError: it was not received.
+            RuntimeError: its link is gone, so the peer cannot be told.
+        """
+        return self._can_settle() and self._settle(errors.MessageAccepted())
+
+    def reject(
+        self, condition: Text | None = None, description: Text | None = None, info: dict[Any, Any] | None = None
+    ) -> bool:
+        """The message is invalid; the arguments tell the sender why. See `accept`."""
+        return self._can_settle() and self._settle(
+            errors.MessageRejected(condition=condition, description=description, info=info, encoding=self._encoding)
+        )
+
+    def release(self) -> bool:
+        """The message was not and will not be processed here; others may have it. See `accept`."""
+        return self._can_settle() and self._settle(errors.MessageReleased())
+
+    def modify(self, failed: bool, deliverable: bool, annotations: dict[Any, Any] | None = None) -> bool:
+        """The message goes back changed. See `accept`.
+
+        Args:
+            failed: count this as a failed delivery.
+            deliverable: do *not* deliver it here again: this is the undeliverable-here of the specification, under
+                the name that it has always had in this API.
+            annotations: message annotations to set.
+        """
+        return self._can_settle() and self._settle(
+            errors.MessageModified(failed, deliverable, annotations=annotations, encoding=self._encoding)
+        )
+
+    # --- copies -----------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        # A settler belongs to a link; a copy in another process has none.
+        state["_settler"] = None
+        message = self._message
+        if message is not None:
+            state["_message"] = (message.encode(), message.message_format)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._message is not None:
+            payload, message_format = cast("tuple[bytes, int]", self._message)
+            self._message = codec.Message.decode(payload, message_format, LEGACY)
+
+
+def _same_body(first: Body, second: Body | None) -> bool:
+    return type(first) is type(second) and first.__dict__ == second.__dict__
+
+
+def _checked_dict(value: Any, name: str) -> Any:
+    if value and not isinstance(value, dict):
+        raise TypeError(f"{name} must be a dictionary.")
+    return value
+
+
+class BatchMessage(Message):
+    """Many messages that are sent as one, or as few: the batches of the Azure services (message format 0x80013700).
+
+    Args:
+        data: the messages: each a body, a `Message`, or an object with a `Message` as its attribute `message`.
+        properties, annotations, header: of the message that is sent.
+        application_properties: for each of the messages in it that has none of its own.
+        multi_messages: send several messages where they do not fit into one.
+        encoding: of str.
+
+    Attributes:
+        batch_format: the message format.
+        max_message_length: bytes of the largest message to send.
+        size_offset: bytes of it to leave free.
+    """
+
+    batch_format = constants.BATCH_MESSAGE_FORMAT
+    max_message_length = constants.MAX_MESSAGE_LENGTH_BYTES
+    size_offset = 0
+
+    def __init__(
+        self,
+        data: Iterable[Any] | None = None,
+        properties: MessageProperties | None = None,
+        application_properties: dict[Any, Any] | None = None,
+        annotations: dict[Any, Any] | None = None,
+        header: MessageHeader | None = None,
+        multi_messages: bool = False,
+        encoding: str = "UTF-8",
+    ) -> None:
+        super().__init__(
+            None, properties, application_properties, annotations, header, self.batch_format, encoding=encoding
+        )
+        self._body_value = None
+        self._multi_messages = multi_messages
+        self._body_gen: Any = data
+
+    @property
+    def data(self) -> Any:
+        """The messages, as they were given."""
+        return self._body_gen
+
+    def get_data(self) -> Any:
+        return self.data
+
+    def get_message(self) -> codec.Message:
+        """The one message that is sent. Raises ValueError where there are several."""
+        (message,) = self.gather()
+        return message.get_message()
+
+    def gather(self) -> list[Message]:
+        """The messages to send: one, or several with `multi_messages`.
+
+        Raises:
+            MessageContentTooLarge: one message does not hold all, or, with `multi_messages`, even a single one.
+        """
+        items = [self._encoded(item) for item in self._body_gen or ()]
+        room = self.max_message_length - self.size_offset
+        batches: list[list[bytes]] = [[]]
+        size = envelope = self._envelope([]).get_message_encoded_size()
+        for item in items:
+            size += len(item)
+            if size > room and self._multi_messages and batches[-1]:
+                batches.append([])
+                size = envelope + len(item)
+            if size > room:
+                raise errors.MessageContentTooLarge
+            batches[-1].append(item)
+        return [self._envelope(batch) for batch in batches]
+
+    def _envelope(self, items: list[bytes]) -> Message:
+        message = Message(
+            items,
+            cast(MessageProperties, self.properties),
+            annotations=self.annotations,
+            header=self.header,
+            msg_format=self.batch_format,
+            encoding=self._encoding,
+            body_type=MessageBodyType.Data,
+        )
+        message.on_send_complete = self.on_send_complete
+        return message
+
+    def _encoded(self, item: Any) -> bytes:
+        """One of the messages in the batch, as the bytes of its section."""
+        message = getattr(item, "message", item)
+        if not isinstance(message, Message):
+            message = Message(item, application_properties=self.application_properties, encoding=self._encoding)
+        elif not message.application_properties and self.application_properties:
+            message.application_properties = self.application_properties
+        return message.encode_message()

@@ -1,0 +1,166 @@
+"""Where the sections of a message lie."""
+
+from __future__ import annotations
+
+import pytest
+
+from uamqp.codec.message import Message
+from uamqp.codec.primitives import encode
+from uamqp.codec.sections import (
+    DATA,
+    FOOTER,
+    HEADER,
+    MESSAGE_ANNOTATIONS,
+    PROPERTIES,
+    SEQUENCE,
+    VALUE,
+    Header,
+    Properties,
+    encode_map_section,
+    header_section,
+    scan,
+)
+from uamqp.codec.values import Described, Symbol
+from uamqp.exceptions import DecodeError, EncodeError
+
+from .strategies import MESSAGES
+
+SECTIONS: dict[str, bytes] = {
+    "header": Header(durable=True).encode(),
+    "delivery-annotations": encode(Described(0x71, {})),
+    "message-annotations": encode(Described(0x72, {})),
+    "properties": Properties(to="q").encode(),
+    "application-properties": encode(Described(0x74, {})),
+    "data": encode(Described(0x75, b"x")),
+    "sequence": encode(Described(0x76, [])),
+    "value": encode(Described(0x77, None)),
+    "footer": encode(Described(0x78, {})),
+}
+
+NAMES = {
+    "header": "amqp:header:list",
+    "delivery-annotations": "amqp:delivery-annotations:map",
+    "message-annotations": "amqp:message-annotations:map",
+    "properties": "amqp:properties:list",
+    "application-properties": "amqp:application-properties:map",
+    "data": "amqp:data:binary",
+    "sequence": "amqp:amqp-sequence:list",
+    "value": "amqp:amqp-value:*",
+    "footer": "amqp:footer:map",
+}
+
+BODIES = ("data", "sequence", "value")
+
+
+def joined(*names: str) -> bytes:
+    return b"".join(SECTIONS[name] for name in names)
+
+
+def test_layout() -> None:
+    data = joined("header", "message-annotations", "data", "data", "footer")
+    layout = scan(data)
+    assert layout.kind == DATA
+    assert [data[a:b] for a, b in layout.body] == [b"\xa0\x01x", b"\xa0\x01x"]
+    assert data[layout.body_start : layout.body_end] == joined("data", "data")
+    assert {code: data[start:end] for code, (start, _, end) in layout.sections.items()} == {
+        HEADER: SECTIONS["header"],
+        MESSAGE_ANNOTATIONS: SECTIONS["message-annotations"],
+        FOOTER: SECTIONS["footer"],
+    }
+    assert scan(joined("sequence")).kind == SEQUENCE
+    assert scan(joined("value")).kind == VALUE
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_descriptors_in_other_forms(name: str) -> None:
+    section = SECTIONS[name]
+    in_front = joined("data") if name == "footer" else b""
+    behind = b"" if name in (*BODIES, "footer") else joined("data")
+    original = scan(in_front + section + behind)
+    for descriptor in (
+        b"\x80" + section[2].to_bytes(8, "big"),
+        encode(Symbol(NAMES[name])),
+        b"\xb3" + len(NAMES[name]).to_bytes(4, "big") + NAMES[name].encode(),
+    ):
+        data = in_front + b"\x00" + descriptor + section[3:] + behind
+        layout = scan(data)
+        assert layout.kind == original.kind
+        assert layout.sections.keys() == original.sections.keys()
+        Message.decode(data).check()
+
+
+@pytest.mark.parametrize("second", SECTIONS)
+@pytest.mark.parametrize("first", SECTIONS)
+def test_order_of_any_two_sections(first: str, second: str) -> None:
+    names = list(SECTIONS)
+    data = joined(first, second)
+    repeatable = first == second and first in ("data", "sequence")
+    in_order = names.index(first) < names.index(second) or repeatable
+    one_kind = not (first in BODIES and second in BODIES) or repeatable
+    has_body = first in BODIES or second in BODIES
+    if in_order and one_kind and has_body:
+        Message.decode(data).check()
+    else:
+        with pytest.raises(DecodeError):
+            scan(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "offset"),
+    [
+        (b"", "without a body", 0),
+        (SECTIONS["header"], "without a body", len(SECTIONS["header"])),
+        (b"\x45", "a section expected, not constructor 0x45", 0),
+        (b"\x00", "too early", 1),
+        (b"\x00\x53", "too early", 2),
+        (b"\x00\x53\x75", "too early", 3),
+        (b"\x00\x44\x40", "0 is not the descriptor of a section", 0),
+        (b"\x00\x53\x79\x40", "121 is not the descriptor of a section", 0),
+        (b"\x00\x53\x24\x45", "36 is not the descriptor of a section", 0),
+        (b"\x00\xa3\x01x\x40", "'x'.* is not the descriptor of a section", 0),
+        (b"\x00\x40\x40\x40", "ulong or a symbol", 1),
+        (b"\x00\x53\x75\x40", "section 0x75 cannot be of constructor 0x40", 3),
+        (b"\x00\x53\x75\xa1\x00", "section 0x75 cannot be of constructor 0xa1", 3),
+        (b"\x00\x53\x76\xc1\x01\x00", "cannot be", 3),
+        (b"\x00\x53\x70\xc1\x01\x00", "cannot be", 3),
+        (b"\x00\x53\x72\x45", "cannot be", 3),
+        (b"\x00\x53\x77\xff", "no constructor", 3),
+        (b"\x00\x53\x75\xa0\x05abc", "larger than", 3),
+        (joined("data") + b"\x45", "a section expected", 6),
+        (joined("data", "header"), "section 0x70 after section 0x75", 6),
+        (joined("data", "value"), "more than one kind", 6),
+        (joined("value", "value"), "after section", 4),
+    ],
+)
+def test_bad_messages(data: bytes, reason: str, offset: int) -> None:
+    with pytest.raises(DecodeError, match=reason) as caught:
+        scan(data)
+    assert caught.value.offset == offset
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_every_message_is_scanned_to_its_end(name: str) -> None:
+    data = MESSAGES[name].encode()
+    layout = scan(data)
+    ends = [end for _, _, end in layout.sections.values()] + [layout.body_end]
+    assert max(ends) == len(data)
+
+
+def test_header_section() -> None:
+    header = Header(durable=True, ttl=1000)
+    rest = joined("properties", "data")
+    assert header_section(header.encode() + rest) == (header, len(header.encode()))
+    named = b"\x00" + encode(Symbol("amqp:header:list")) + header.encode()[3:]
+    assert header_section(named + rest) == (header, len(named))
+    assert header_section(rest) == (None, 0)
+    assert header_section(b"") == (None, 0)
+    for bad in (b"\x45", b"\x00\x53\x70\x40", b"\x00\x53\x70", b"\x00\x53\x99\x45", b"\x00\x53\x70\xc0\x05\x01\x41"):
+        with pytest.raises(DecodeError):
+            header_section(bad)
+
+
+def test_encode_map_section() -> None:
+    assert encode_map_section(MESSAGE_ANNOTATIONS, {"a": None}) == b"\x00\x53\x72\xc1\x05\x02\xa3\x01a\x40"
+    with pytest.raises(EncodeError, match="message-annotations"):
+        encode_map_section(MESSAGE_ANNOTATIONS, {None: 1})
+    assert PROPERTIES == Properties.CODE
