@@ -54,6 +54,12 @@ async def take(connection: amqp.Connection, address: str, count: int = 1, **opti
         return bodies
 
 
+def cut(connection: amqp.Connection) -> None:
+    """End the stream of a connection without a word."""
+    driver: Any = connection._driver
+    driver.transport.abort()
+
+
 class Raw:
     """A client that sends whatever frames it is told to."""
 

@@ -35,7 +35,7 @@ from uamqp.exceptions import (
 from uamqp.exceptions import Rejected as RejectedError
 
 from .conftest import Starter
-from .helpers import BOUND, Raw, attach, client, eventually, put, take
+from .helpers import BOUND, Raw, attach, client, cut, eventually, put, take
 
 Keeper = Callable[[Awaitable[Raw]], Awaitable[Raw]]
 
@@ -127,9 +127,9 @@ async def test_the_number_of_nodes_is_limited(start: Starter) -> None:
     broker.topic("t")
     async with client(broker) as connection:
         async with connection.receiver("t"), connection.sender("q"):
-            for address, options in (("q2", {}), (None, {"dynamic": True}), ("t", {})):
+            for address, dynamic in (("q2", False), (None, True), ("t", False)):
                 with pytest.raises(LinkDetached) as caught:
-                    await connection.receiver(address, **options)
+                    await connection.receiver(address, dynamic=dynamic)
                 assert condition_of(caught) == "amqp:resource-limit-exceeded"
         async with connection.receiver("t"):
             pass
@@ -151,7 +151,7 @@ async def test_a_lost_consumer_gives_back_and_counts(broker: Broker) -> None:
         async with client(broker) as other:
             receiver = await other.receiver("q")
             assert (await receiver.receive()).message.header.delivery_count is None
-            other._driver.transport.abort()
+            cut(other)
             await other.wait_closed()
         async with connection.receiver("q") as receiver:
             delivery = await receiver.receive()
@@ -400,6 +400,7 @@ async def test_a_dynamic_source(broker: Broker) -> None:
             replier = await other.sender(address)
         await eventually(lambda: broker.find(address) is None)
         await eventually(lambda: replier.error is not None)
+        assert replier.error is not None
         assert replier.error.condition == "amqp:resource-deleted"
 
 
@@ -421,7 +422,7 @@ async def test_dynamic_nodes_end_with_their_connection(broker: Broker) -> None:
     async with client(broker) as connection:
         receiver = await connection.receiver(None, dynamic=True)
         assert broker.find(receiver.address or "") is not None
-        connection._driver.transport.abort()
+        cut(connection)
         await eventually(lambda: broker.find(receiver.address or "") is None)
 
 
@@ -605,7 +606,8 @@ async def test_the_largest_messages_pass(broker: Broker) -> None:
 async def test_a_client_that_does_not_read_holds_up_nobody(broker: Broker, raws: Keeper) -> None:
     payload = amqp.Message(bytes(50_000)).encode()
     raw = await raws(Raw.begin(broker))
-    raw.writer.transport.pause_reading()
+    stream: Any = raw.writer.transport
+    stream.pause_reading()
     raw.send(attach(sends=False, snd_settle_mode=1))
     raw.flow(1_000_000, incoming_window=1_000_000)
     async with client(broker) as connection, connection.sender("q") as sender:
@@ -615,7 +617,7 @@ async def test_a_client_that_does_not_read_holds_up_nobody(broker: Broker, raws:
             await sender._endpoint.context.settlement(sender._endpoint.send(payload))
         assert await take(connection, "q", 5) == [bytes(50_000)] * 5
     left = broker.queue("q").length
-    raw.writer.transport.resume_reading()
+    stream.resume_reading()
     for _ in range(left):
         await raw.read(Transfer)
     await eventually(lambda: broker.queue("q").length == 0)
@@ -624,24 +626,25 @@ async def test_a_client_that_does_not_read_holds_up_nobody(broker: Broker, raws:
 async def test_a_client_that_reads_no_answers_is_not_read_from(broker: Broker, raws: Keeper) -> None:
     raw = await raws(Raw.begin(broker))
     await raw.attach(address=None, name="anonymous")
-    raw.writer.transport.pause_reading()
+    stream: Any = raw.writer.transport
+    stream.pause_reading()
     lost = amqp.Message(0, properties=amqp.Properties(to="unknown")).encode()
-    accepted = next(iter(broker._connections.values()))
-    for transport, option in ((accepted.transport, socket.SO_SNDBUF), (raw.writer.transport, socket.SO_RCVBUF)):
+    accepted: Any = next(iter(broker._connections.values())).transport
+    for transport, option in ((accepted, socket.SO_SNDBUF), (stream, socket.SO_RCVBUF)):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, option, 4096)
-    accepted.transport.set_write_buffer_limits(high=4096)
+    accepted.set_write_buffer_limits(high=4096)
     echo = Flow(next_incoming_id=0, incoming_window=100, next_outgoing_id=0, outgoing_window=0, echo=True)
     async with asyncio.timeout(BOUND):
         # Each of these is answered: more than sockets and buffers hold, until the broker stops reading.
-        while accepted.transport.is_reading():
+        while accepted.is_reading():
             for _ in range(500):
                 raw.send(echo)
             await asyncio.sleep(0)
     raw.transfer(lost)
-    raw.writer.transport.resume_reading()
+    stream.resume_reading()
     disposition = await raw.read(Disposition)
     assert isinstance(disposition.state, Rejected)
-    assert accepted.transport.is_reading()
+    assert accepted.is_reading()
 
 
 # -- errors in their scope ---------------------------------------------------------------------------------------------

@@ -165,8 +165,9 @@ def test_client_certificates_are_credentials(certificates: Path) -> None:
 
 @pytest.mark.parametrize("option", ["tls_key", "tls_client_ca"])
 def test_tls_options_need_a_certificate(certificates: Path, option: str) -> None:
+    options: dict[str, Any] = {option: certificates / "ca.pem"}
     with pytest.raises(AddressError, match="tls_cert"):
-        Broker(**{option: certificates / "ca.pem"})
+        Broker(**options)
 
 
 def test_unknown_options() -> None:
@@ -273,7 +274,7 @@ def tls(certificates: Path, *, clients: bool = False) -> dict[str, Any]:
 
 async def test_plain_over_tls(start: Starter, certificates: Path) -> None:
     broker = await start(users={"alice": "secret"}, **tls(certificates))
-    options = {"ca_file": certificates / "ca.pem", "user": "alice"}
+    options: dict[str, Any] = {"ca_file": certificates / "ca.pem", "user": "alice"}
     async with client(broker, password="secret", **options) as connection:
         body = bytes(1_000_000)
         await put(connection, "q", body)
@@ -284,8 +285,8 @@ async def test_plain_over_tls(start: Starter, certificates: Path) -> None:
 
 async def test_client_certificates(start: Starter, certificates: Path) -> None:
     broker = await start(**tls(certificates, clients=True), allow_anonymous=False)
-    options = {"ca_file": certificates / "ca.pem"}
-    mine = {**options, "cert_file": certificates / "alice.pem", "key_file": certificates / "alice.key"}
+    options: dict[str, Any] = {"ca_file": certificates / "ca.pem"}
+    mine: dict[str, Any] = {**options, "cert_file": certificates / "alice.pem", "key_file": certificates / "alice.key"}
     async with client(broker, **mine) as connection, connection.sender("q") as sender:
         await sender.send(amqp.Message("x", properties=amqp.Properties(user_id=b"alice")))
         with pytest.raises(Rejected):

@@ -203,6 +203,14 @@ async def test_without_reply_to_the_only_receiver_is_meant(broker: Broker) -> No
         assert (message.properties.to, message.properties.correlation_id) == (None, None)
 
 
+async def test_several_receivers_of_one_client(broker: Broker) -> None:
+    async with client(broker) as connection, connection.sender("$management") as sender:
+        receivers = {name: await connection.receiver("$management", target=Target(address=name)) for name in "ab"}
+        for name in "ba":
+            await sender.send(request(reply_to=name))
+            assert (await receivers[name].receive()).message.properties.to == name
+
+
 async def test_each_requester_gets_its_own_replies(broker: Broker) -> None:
     async with requester(broker, "$cbs") as first, requester(broker, "$cbs") as second:
         for service in (first, second, first):

@@ -224,12 +224,17 @@ class Connection(Observer):
 
     async def _begin(self, incoming_window: int, handle_max: int, timeout: Timeout) -> Session:
         session = Session(self, incoming_window, handle_max)
-        await session._begun(timeout)
+        try:
+            await session._begun(timeout)
+        except BaseException:
+            session._endpoint.end()
+            raise
         return session
 
     async def _shared_session(self, timeout: Timeout) -> Session:
+        # It is begun once; who loses patience does not end it for the others.
         session = self._default_session
-        if session is None or session.error is not None:
+        if session is None or not session._is_usable:
             session = self._default_session = Session(self, INCOMING_WINDOW, HANDLE_MAX)
         await session._begun(timeout)
         return session
@@ -310,7 +315,7 @@ class Connection(Observer):
 
     def on_detach(self, link: LinkEndpoint, error: AMQPError | None) -> None:
         if link.context is not None:
-            link.context._changed.notify()
+            link.context._ended()
 
     def on_end(self, session: SessionEndpoint, error: AMQPError | None) -> None:
         if session.context is not None:

@@ -26,7 +26,7 @@ class CreditPolicy:
         """The application took `refill_after` deliveries."""
 
     def wanted(self, receiver: Receiver, count: int) -> None:
-        """The application waits for `count` deliveries, and none is there."""
+        """The application waits for `count` deliveries, all waiting tasks together, and none is there."""
 
 
 class Prefetch(CreditPolicy):

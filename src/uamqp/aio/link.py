@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ..engine.delivery import IncomingDelivery, OutgoingDelivery
 from ..engine.link import LinkEndpoint
 from ..engine.states import LinkState
 from ..exceptions import AMQPError, OperationTimeout
+from ..transport.driver import Waiter, wake
 from .options import DEFAULT, Timeout
 from .signal import Signal
 
@@ -16,6 +18,17 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .session import Session
+
+
+class _Crowd(list[Waiter]):
+    """Several who wait for one delivery; stands in it as a waiter."""
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: bool) -> None:
+        for waiter in self:
+            wake(waiter)
 
 
 class Link:
@@ -27,22 +40,21 @@ class Link:
         self._session = session
         self._driver = session._driver
         self._changed = Signal(session._driver)
-        self._ready = False
 
     def _new_name(self, kind: str) -> str:
         return f"{kind}-{uuid4()}"
 
     async def _attached(self, timeout: Timeout) -> None:
         endpoint = self._endpoint
-        seconds = self._session._connection._seconds(timeout)
+        seconds = self._seconds(timeout)
         try:
-            answered = await self._changed.wait_for(self._is_decided, seconds)
+            if not await self._changed.wait_for(self._is_decided, seconds):
+                raise OperationTimeout(
+                    f"the peer did not answer attach of the link {endpoint.name!r} within {seconds} s"
+                )
         except BaseException:
             endpoint.detach()
             raise
-        if not answered:
-            endpoint.detach()
-            raise OperationTimeout(f"the peer did not answer attach of the link {endpoint.name!r} within {seconds} s")
         if endpoint.error is not None:
             raise endpoint.error.again()
 
@@ -82,12 +94,39 @@ class Link:
         return self._endpoint.remote_max_message_size or None
 
     async def close(self, *, timeout: Timeout = DEFAULT) -> None:
-        """Detach for good; safe to call twice, and where the link has ended already."""
+        """Detach for good; safe to call twice, and where the link has ended already.
+
+        Returns when the peer has answered, and after `timeout` seconds at the latest.
+        """
         endpoint = self._endpoint
         if endpoint.error is not None:
             return
         endpoint.detach()
-        await self._changed.wait_for(lambda: endpoint.error is not None, self._session._connection._seconds(timeout))
+        try:
+            await self._changed.wait_for(lambda: endpoint.error is not None, self._seconds(timeout))
+        finally:
+            endpoint.ended(None)
+
+    def _ended(self) -> None:
+        """The link ended, or was refused."""
+        self._changed.notify()
+
+    def _seconds(self, timeout: Timeout) -> float | None:
+        return self._session._connection._seconds(timeout)
+
+    async def _settled(self, delivery: OutgoingDelivery | IncomingDelivery, seconds: float | None) -> bool:
+        """Wait until the peer settled the delivery, beside others that do; False where time ran out."""
+        if delivery.settled:
+            return True
+        crowd = delivery.waiter
+        if crowd is None:
+            crowd = delivery.waiter = _Crowd()
+        waiter = self._driver.waiter()
+        crowd.append(waiter)
+        try:
+            return await self._driver.wait(waiter, seconds)
+        finally:
+            crowd.remove(waiter)
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..codec.definitions import Source
 from ..engine.delivery import IncomingDelivery
+from ..engine.link import SENDER_SETTLE_SETTLED
 from ..engine.receiver import ReceiverEndpoint
-from ..exceptions import OperationTimeout
+from ..engine.states import LinkState
+from ..exceptions import AMQPError, OperationTimeout
 from .credit import CreditPolicy
 from .link import Link
 from .options import DEFAULT, Timeout
@@ -36,6 +38,8 @@ class Receiver(Link):
         self._queue = self._endpoint.queue
         self._policy = policy
         self._until_refill = policy.refill_after or _NEVER
+        #: Deliveries that are waited for now, by all together.
+        self._wanted = 0
 
     async def _attached(self, timeout: Timeout) -> None:
         await super()._attached(timeout)
@@ -66,8 +70,8 @@ class Receiver(Link):
             OperationTimeout: none came in time.
             LinkDetached, SessionEnded, ConnectionEnded: the link is gone.
         """
-        if not self._queue or self._endpoint.error is not None:
-            seconds = self._session._connection._seconds(timeout)
+        if not self._queue:
+            seconds = self._seconds(timeout)
             if not await self._available(1, seconds):
                 raise OperationTimeout(f"no message within {seconds} s")
         return self._take()
@@ -83,10 +87,8 @@ class Receiver(Link):
         """
         if max < 1:
             raise ValueError(f"max must be at least 1, not {max}")
-        if not self._queue or self._endpoint.error is not None:
-            seconds = self._session._connection._seconds(timeout)
-            if not await self._available(max, seconds):
-                return []
+        if not self._queue and not await self._available(max, self._seconds(timeout)):
+            return []
         return [self._take() for _ in range(min(max, len(self._queue)))]
 
     def __aiter__(self) -> Receiver:
@@ -95,7 +97,7 @@ class Receiver(Link):
     async def __anext__(self) -> IncomingDelivery:
         # `_take` in line: this is on the path of every message.
         queue = self._queue
-        if not queue or self._endpoint.error is not None:
+        if not queue:
             await self._available(1, None)
         delivery = queue.popleft()
         self._until_refill -= 1
@@ -121,7 +123,7 @@ class Receiver(Link):
         """
         endpoint = self._endpoint
         endpoint.flow(endpoint.credit, drain=True)
-        seconds = self._session._connection._seconds(timeout)
+        seconds = self._seconds(timeout)
         if not await self._changed.wait_for(lambda: not endpoint.draining or endpoint.error is not None, seconds):
             raise OperationTimeout(f"the peer did not answer drain within {seconds} s")
         if endpoint.error is not None:
@@ -134,47 +136,64 @@ class Receiver(Link):
             OperationTimeout: the peer did not settle it in time.
             LinkDetached, SessionEnded, ConnectionEnded: the link ended before; whether it was settled is not known.
         """
-        if not delivery.settled:
-            waiter = delivery.waiter = self._driver.waiter()
-            seconds = self._session._connection._seconds(timeout)
-            if not await self._driver.wait(waiter, seconds):
-                raise OperationTimeout(f"the peer did not confirm the outcome within {seconds} s")
-        if self._endpoint.error is not None and delivery.error is not None:
-            raise self._endpoint.error.again()
+        waited = not delivery.settled
+        seconds = self._seconds(timeout)
+        if not await self._settled(delivery, seconds):
+            raise OperationTimeout(f"the peer did not confirm the outcome within {seconds} s")
+        error = delivery.error
+        if error is None and waited:
+            # Where both came in one read, nobody can tell which was first.
+            error = self._endpoint.error
+        if error is not None:
+            raise error.again()
 
     async def close(self, *, timeout: Timeout = DEFAULT) -> None:
         """Give back what was not taken, then detach for good; safe to call twice.
 
         Deliveries that were taken and not settled go back to the node too, by the detach.
         """
+        deadline = None if (seconds := self._seconds(timeout)) is None else self._driver.now() + seconds
+        endpoint = self._endpoint
+        if (
+            self.credit
+            and endpoint.state is LinkState.ATTACHED
+            and endpoint.sender_settle_mode != SENDER_SETTLE_SETTLED
+        ):
+            # What is under way now can be given back only when it is here.
+            try:
+                await self.drain(timeout=timeout)
+            except AMQPError:
+                # The peer does not drain, or is gone.
+                pass
         while self._queue:
             delivery = self._queue.popleft()
             if not delivery.settled:
                 delivery.release()
-        await super().close(timeout=timeout)
+        await super().close(timeout=None if deadline is None else max(0.0, deadline - self._driver.now()))
+
+    def _ended(self) -> None:
+        # Unsettled deliveries of a link that ended belong to the node again; settled ones are ours for good.
+        kept = [delivery for delivery in self._queue if delivery.presettled]
+        self._queue.clear()
+        self._queue.extend(kept)
+        super()._ended()
 
     async def _available(self, count: int, seconds: float | None) -> bool:
         """Wait for a delivery; False where time ran out."""
         endpoint, queue = self._endpoint, self._queue
-        self._drop_lost()
-        if queue:
-            return True
-        if endpoint.error is None:
-            self._policy.wanted(self, count)
-        if not await self._changed.wait_for(lambda: bool(queue) or endpoint.error is not None, seconds):
-            return False
-        self._drop_lost()
+        if endpoint.error is not None:
+            raise endpoint.error.again()
+        self._wanted += count
+        try:
+            self._policy.wanted(self, self._wanted)
+            if not await self._changed.wait_for(lambda: bool(queue) or endpoint.error is not None, seconds):
+                return False
+        finally:
+            self._wanted -= count
         if not queue:
             assert endpoint.error is not None
             raise endpoint.error.again()
         return True
-
-    def _drop_lost(self) -> None:
-        # Unsettled deliveries of a link that ended belong to the node again; settled ones are ours for good.
-        if self._endpoint.error is not None and self._queue:
-            kept = [d for d in self._queue if d.presettled]
-            self._queue.clear()
-            self._queue.extend(kept)
 
     def _take(self) -> IncomingDelivery:
         delivery = self._queue.popleft()
@@ -185,5 +204,6 @@ class Receiver(Link):
 
     def _refill(self) -> None:
         self._until_refill = self._policy.refill_after or _NEVER
-        if self._endpoint.error is None:
+        # Credit given while it is taken back would end the drain.
+        if self._endpoint.error is None and not self._endpoint.draining:
             self._policy.taken(self)

@@ -9,7 +9,7 @@ from ..codec.definitions import ACCEPTED
 from ..codec.message import Message, encode_message
 from ..engine.delivery import OutgoingDelivery
 from ..engine.sender import SenderEndpoint
-from ..exceptions import AMQPError, BatchFailed, EncodeError, MessageTooLarge, OperationTimeout
+from ..exceptions import AMQPError, BatchFailed, DecodeError, EncodeError, MessageTooLarge, NotSent, OperationTimeout
 from ..transport.driver import Waiter, wake
 from .link import Link
 from .options import DEFAULT, Default, Timeout
@@ -62,19 +62,17 @@ class Sender(Link):
         )
         if delivery.settled:
             return delivery
-        seconds = self._timeout if timeout is DEFAULT else timeout
-        if seconds is None or isinstance(seconds, Default):
-            await self.settlement(delivery, None)
-            return delivery
+        seconds = self._timeout if isinstance(timeout, Default) else timeout
         waiter = delivery.waiter = self._new_waiter()
-        queue = self._deadlines.add(waiter, seconds)
+        queue = None if seconds is None else self._deadlines.add(waiter, seconds)
         try:
             woken = await waiter
         except BaseException:
             self._endpoint.withdraw(delivery)
             raise
         finally:
-            queue.pop(waiter, None)
+            if queue is not None:
+                queue.pop(waiter, None)
         if delivery.state is not ACCEPTED or not delivery.settled:
             self._check(delivery, woken, seconds)
         return delivery
@@ -90,13 +88,13 @@ class Sender(Link):
         )
 
     async def settlement(self, delivery: OutgoingDelivery, timeout: Timeout = DEFAULT) -> OutgoingDelivery:
-        """Wait for the outcome of a delivery of `send_nowait`; raises as `send` does. ``await delivery`` is the same."""
-        seconds = self._session._connection._seconds(timeout)
-        woken = True
-        if not delivery.settled:
-            waiter = delivery.waiter = _Chain(delivery.waiter, self._new_waiter())
-            woken = await self._driver.wait(waiter.waiter, seconds)
-        self._check(delivery, woken, seconds)
+        """Wait for the outcome of a delivery of `send_nowait`; raises as `send` does. ``await delivery`` is the same.
+
+        Any number of tasks may wait for one delivery. A time-out takes the message back if it was not sent;
+        cancelling does not.
+        """
+        seconds = self._seconds(timeout)
+        self._check(delivery, await self._settled(delivery, seconds), seconds)
         return delivery
 
     async def send_many(
@@ -117,21 +115,23 @@ class Sender(Link):
             The deliveries in order.
 
         Raises:
-            BatchFailed: some messages did not get through; the others did. It says which and why.
-            OperationTimeout: no progress in time.
-            AMQPError: the link ended; `InDoubt` and `NotSent` in BatchFailed tell what became of each message.
+            BatchFailed: some messages did not get through; the others did. It says which and why. Where the link
+                ended, the last of them was the last that was taken from `messages`.
+            OperationTimeout: no progress in time; what was not sent was taken back.
         """
         batch = _Batch(self)
-        seconds = self._session._connection._seconds(timeout)
+        seconds = self._seconds(timeout)
         try:
             if isinstance(messages, AsyncIterable):
                 async for message in messages:
-                    batch.send(message, settled)
+                    if not batch.send(message, settled):
+                        break
                     if batch.is_ahead:
                         await batch.wait_for_credit(seconds)
             else:
                 for message in messages:
-                    batch.send(message, settled)
+                    if not batch.send(message, settled):
+                        break
                     if batch.is_ahead:
                         await batch.wait_for_credit(seconds)
             await batch.wait_for_outcomes(seconds)
@@ -143,7 +143,7 @@ class Sender(Link):
 
     def _check(self, delivery: OutgoingDelivery, woken: bool, seconds: float | None) -> None:
         if not delivery.settled and not woken:
-            if self._endpoint.withdraw(delivery):
+            if delivery.link.withdraw(delivery):
                 raise OperationTimeout(
                     f"the message was not sent within {seconds} s: the peer gave no credit or did not read"
                 )
@@ -155,25 +155,6 @@ class Sender(Link):
             raise error
 
 
-class _Chain:
-    """Lets several wait for one delivery."""
-
-    __slots__ = ("_before", "waiter")
-
-    def __init__(self, before: Any, waiter: Waiter) -> None:
-        self._before = before
-        self.waiter = waiter
-
-    def done(self) -> bool:
-        return False
-
-    def set_result(self, result: bool) -> None:
-        before, self._before = self._before, None
-        if before is not None and not before.done():
-            before.set_result(result)
-        wake(self.waiter)
-
-
 class _Batch:
     """The messages of one `send_many`: a countdown that stands as waiter in each of its deliveries."""
 
@@ -181,25 +162,34 @@ class _Batch:
         self._sender = sender
         self._endpoint = sender._endpoint
         self._open = 0
-        self._progress = 0
         self._waiter: Waiter | None = None
         self.deliveries: list[OutgoingDelivery] = []
-        self._failures: dict[int, AMQPError] = {}
 
-    def send(self, message: Message | Any, settled: bool) -> None:
-        """Send or queue one; what cannot be encoded is a failure of this message alone."""
+    def send(self, message: Message | Any, settled: bool) -> bool:
+        """Send or queue one; False where the link has ended, so that no other will go."""
         try:
             delivery = self._endpoint.send(
                 encode_message(message), settled, message.message_format if isinstance(message, Message) else 0
             )
-        except (EncodeError, MessageTooLarge) as error:
-            delivery = OutgoingDelivery(self._endpoint, b"", settled, 0)
-            delivery.settled = True
-            delivery.error = error
+        except (EncodeError, DecodeError, MessageTooLarge) as error:
+            # This message cannot be sent; the others can.
+            delivery = self._unsendable(error)
+        except AMQPError as error:
+            failure = NotSent(f"the link ended before the message was sent: {error}", condition=error.condition)
+            failure.__cause__ = error
+            self.deliveries.append(self._unsendable(failure))
+            return False
         if not delivery.settled:
             self._open += 1
             delivery.waiter = self
         self.deliveries.append(delivery)
+        return True
+
+    def _unsendable(self, error: AMQPError) -> OutgoingDelivery:
+        delivery = OutgoingDelivery(self._endpoint, b"", False, 0)
+        delivery.settled = True
+        delivery.error = error
+        return delivery
 
     # The two methods of a waiter.
 
@@ -217,17 +207,15 @@ class _Batch:
         return len(self._endpoint.queue) >= _QUEUE_AHEAD
 
     async def wait_for_credit(self, seconds: float | None) -> None:
-        """Wait until the queue is half empty."""
-        endpoint = self._endpoint
-        while self.is_ahead and endpoint.error is None:
-            length = len(endpoint.queue)
-            going = await self._sender._changed.wait_for(
-                lambda length=length: len(endpoint.queue) <= length // 2 or endpoint.error is not None,  # type: ignore[misc]
-                seconds,
-            )
-            if not going and len(endpoint.queue) >= length:
+        """Wait until the queue is half empty, or the link has ended."""
+        queue = self._endpoint.queue
+        while self.is_ahead:
+            length = len(queue)
+            # The queue of a link that ended is empty.
+            if not await self._sender._changed.wait_for(lambda: len(queue) <= _QUEUE_AHEAD // 2, seconds) and (
+                len(queue) >= length
+            ):
                 raise OperationTimeout(f"the peer gave no credit for {seconds} s")
-        endpoint.check_usable()
 
     async def wait_for_outcomes(self, seconds: float | None) -> None:
         """Wait until each message is settled; the time-out begins anew as long as there is progress."""

@@ -50,19 +50,17 @@ class Session:
     async def _begun(self, timeout: Timeout) -> None:
         endpoint = self._endpoint
         seconds = self._connection._seconds(timeout)
-        try:
-            answered = await self._changed.wait_for(
-                lambda: endpoint.state is not SessionState.BEGIN_SENT or endpoint.error is not None, seconds
-            )
-        except BaseException:
-            if self._connection._default_session is not self:
-                endpoint.end()
-            raise
-        if not answered:
-            endpoint.end()
+        if not await self._changed.wait_for(
+            lambda: endpoint.state is not SessionState.BEGIN_SENT or endpoint.error is not None, seconds
+        ):
             raise OperationTimeout(f"the peer did not answer begin within {seconds} s")
         if endpoint.error is not None:
             raise endpoint.error.again()
+
+    @property
+    def _is_usable(self) -> bool:
+        endpoint = self._endpoint
+        return endpoint.error is None and endpoint.state in (SessionState.BEGIN_SENT, SessionState.MAPPED)
 
     @property
     def connection(self) -> Connection:
@@ -198,12 +196,18 @@ class Session:
         return receiver
 
     async def close(self, *, timeout: Timeout = DEFAULT) -> None:
-        """End the session and its links; safe to call twice."""
+        """End the session and its links; safe to call twice.
+
+        Returns when the peer has answered, and after `timeout` seconds at the latest.
+        """
         endpoint = self._endpoint
         if endpoint.error is not None:
             return
         endpoint.end()
-        await self._changed.wait_for(lambda: endpoint.error is not None, self._connection._seconds(timeout))
+        try:
+            await self._changed.wait_for(lambda: endpoint.error is not None, self._connection._seconds(timeout))
+        finally:
+            endpoint.ended(None)
 
     async def __aenter__(self) -> Session:
         return self

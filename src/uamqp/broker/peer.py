@@ -252,7 +252,8 @@ class Peer(Observer):
             try:
                 if isinstance(link, ReceiverEndpoint):
                     self._attach_producer(link)
-                elif isinstance(link, SenderEndpoint):
+                else:
+                    assert isinstance(link, SenderEndpoint)
                     self._attach_consumer(link)
             except Refused as refused:
                 link.refuse(wire_error(refused.condition, refused.description))

@@ -435,8 +435,8 @@ class _Accepted(EventLoopDriver):
 
     def cut(self) -> None:
         """End the stream without a word."""
-        if self.transport is not None:
-            self.transport.abort()
+        assert self.transport is not None
+        self.transport.abort()
 
     async def take_leave(self) -> None:
         """Close, and give the client a moment to answer."""

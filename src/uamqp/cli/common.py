@@ -33,8 +33,9 @@ Plaintext = Annotated[
 ]
 Timeout = Annotated[float, typer.Option("--timeout", "-t", min=0.001, help="Seconds to wait for the peer.")]
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# What is not a terminal gets lines of any length.
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def open_connection(

@@ -111,7 +111,9 @@ def _converse(steps: _Steps, stream: socket.socket, engine: ConnectionEndpoint, 
     steps.done("open")
     session = engine.session()
     session.begin()
-    until(lambda: session.state is SessionState.MAPPED)
+    until(lambda: session.state is not SessionState.BEGIN_SENT)
+    if session.error is not None:
+        raise session.error.again()
     steps.done("begin")
     if address:
         assert engine.remote_open is not None

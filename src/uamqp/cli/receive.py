@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..aio import IncomingDelivery, OnDemand, Prefetch
+from ..exceptions import DecodeError
 from .common import (
     EXIT_PARTIAL,
     CaFile,
@@ -58,7 +60,7 @@ async def _receive(
     directory: Path | None,
     release: bool,
 ) -> int:
-    received = 0
+    received = broken = 0
     policy = Prefetch(100) if count is None and not release else OnDemand()
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,14 @@ async def _receive(
                     break
                 for delivery in deliveries:
                     received += 1
-                    _show(delivery, verbose, directory, received)
+                    try:
+                        _show(delivery, verbose, directory, received)
+                    except DecodeError as error:
+                        broken += 1
+                        errors.print(f"message {received}: {error}", markup=False)
+                        if not release:
+                            delivery.reject(error.condition, error.description)
+                            continue
                     if release:
                         kept.append(delivery)
                     else:
@@ -83,7 +92,8 @@ async def _receive(
         for delivery in kept:
             delivery.release()
     errors.print(f"{received} received")
-    return 0 if count is None or received == count else EXIT_PARTIAL
+    complete = not broken and (count is None or received == count)
+    return 0 if complete else EXIT_PARTIAL
 
 
 def _show(delivery: IncomingDelivery, verbose: bool, directory: Path | None, number: int) -> None:
@@ -100,14 +110,21 @@ def _show(delivery: IncomingDelivery, verbose: bool, directory: Path | None, num
         shown = {
             "properties": {k: v for k, v in properties.items() if v is not None},
             "application_properties": message.application_properties,
-            "annotations": {str(k): v for k, v in message.annotations.items()},
+            "annotations": message.annotations,
             "body": body,
         }
-        print(json.dumps(shown, default=_plain))
+        print(json.dumps(_plain(shown)))
     elif directory is None:
         print(body.decode("utf-8", "backslashreplace") if isinstance(body, bytes) else body)
     sys.stdout.flush()
 
 
 def _plain(value: Any) -> Any:
+    """The value in terms of JSON."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

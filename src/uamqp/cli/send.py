@@ -34,7 +34,10 @@ def send(
     bodies: Annotated[
         list[str] | None, typer.Argument(help="Messages to send, one each; without any, lines of standard input.")
     ] = None,
-    file: Annotated[list[Path] | None, typer.Option("--file", "-f", help="Send this file as one message.")] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", "-f", exists=True, dir_okay=False, readable=True, help="Send this file as one message."),
+    ] = None,
     count: Annotated[int, typer.Option("--count", "-c", min=1, help="Send everything so many times.")] = 1,
     subject: Annotated[str | None, typer.Option(help="Subject of the messages.")] = None,
     header: Annotated[
@@ -48,6 +51,8 @@ def send(
     timeout: Timeout = 30.0,
 ) -> None:
     """Send messages and wait until the peer accepted them."""
+    if count > 1 and not bodies and not file:
+        raise typer.BadParameter("--count is for messages and files; standard input can be read only once")
     application_properties = {}
     for pair in header or ():
         name, found, value = pair.partition("=")

@@ -40,6 +40,7 @@ from ..exceptions import (
     ConnectionClosed,
     ConnectionLost,
     DecodeError,
+    EncodeError,
     IdleTimeout,
     LocalProtocolError,
     RemoteProtocolError,
@@ -115,6 +116,7 @@ class ConnectionEndpoint:
         "_dirty",
         "_heartbeat_interval",
         "_last_sent",
+        "_open_frame",
         "_remote_channels",
         "_sasl",
         "_sasl_header_pending",
@@ -150,6 +152,8 @@ class ConnectionEndpoint:
         sasl_required: bool = True,
     ) -> None:
         self._sasl_required = sasl_required
+        # Made now, so that what cannot be sent is found before anything is.
+        self._open_frame = _open_frame(settings)
         self.observer = observer
         self.settings = settings
         self.server = server
@@ -197,21 +201,7 @@ class ConnectionEndpoint:
     def open(self) -> None:
         """Send open. A client does that by itself in `start`; a server answers `on_open` with it."""
         self.state = self._next(Event.SEND_OPEN)
-        settings = self.settings
-        idle = settings.idle_timeout
-        self.send(
-            0,
-            Open(
-                container_id=settings.container_id,
-                hostname=settings.hostname,
-                max_frame_size=settings.max_frame_size,
-                channel_max=settings.channel_max,
-                idle_time_out=None if idle is None else max(1, int(idle * 1000)),
-                offered_capabilities=tuple(Symbol(c) for c in settings.offered_capabilities),
-                desired_capabilities=tuple(Symbol(c) for c in settings.desired_capabilities),
-                properties={Symbol(k): v for k, v in settings.properties.items()} if settings.properties else None,
-            ).encode(),
-        )
+        self.write(self._open_frame)
 
     def close(self, error: Error | None = None) -> None:
         """Send close; the connection is `closed` when the peer answers. Does nothing where that was done."""
@@ -410,6 +400,9 @@ class ConnectionEndpoint:
             self.fail(violation.condition, violation.description)
         except DecodeError as error:
             self.fail(error.condition or DECODE_ERROR, error.description)
+        except LocalProtocolError as error:
+            # What the peer asked for is legal, but the answer would not be: no channel, no handle, too large a frame.
+            self.fail(RESOURCE_LIMIT_EXCEEDED, f"there is no answer within the limits of the peer: {error}")
         self._read_over()
 
     def _parse(self, data: bytes) -> None:
@@ -569,7 +562,10 @@ class ConnectionEndpoint:
     # -- SASL ----------------------------------------------------------------------------------------------------
 
     def _send_sasl(self, performative: Composite) -> None:
-        self.write(frame(0, performative.encode(), _SASL_FRAME))
+        data = frame(0, performative.encode(), _SASL_FRAME)
+        if len(data) > PRE_OPEN_FRAME_SIZE:
+            raise LocalProtocolError(f"the credentials make a SASL frame of {len(data)} bytes")
+        self.write(data)
 
     def _on_sasl(self, performative: Composite) -> None:
         sasl = self._sasl
@@ -735,3 +731,24 @@ class ConnectionEndpoint:
                 raise ConnectionViolation(ILLEGAL_STATE, what)
             raise LocalProtocolError(f"{what} is not legal for a connection")
         return state
+
+
+def _open_frame(settings: ConnectionSettings) -> bytes:
+    idle = settings.idle_timeout
+    properties = settings.properties
+    data = frame(
+        0,
+        Open(
+            container_id=settings.container_id,
+            hostname=settings.hostname,
+            max_frame_size=settings.max_frame_size,
+            channel_max=settings.channel_max,
+            idle_time_out=None if idle is None else max(1, int(idle * 1000)),
+            offered_capabilities=tuple(Symbol(c) for c in settings.offered_capabilities),
+            desired_capabilities=tuple(Symbol(c) for c in settings.desired_capabilities),
+            properties={Symbol(k): v for k, v in properties.items()} if properties else None,
+        ).encode(),
+    )
+    if len(data) > PRE_OPEN_FRAME_SIZE:
+        raise EncodeError(f"open would have {len(data)} bytes, more than {PRE_OPEN_FRAME_SIZE}", field="properties")
+    return data

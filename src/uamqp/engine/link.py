@@ -112,25 +112,31 @@ class LinkEndpoint:
         """Send attach: ask for the link, or answer the peer's attach with the terms that hold."""
         session = self.session
         session.check_usable()
-        self.state = self._next(Event.SEND_OPEN)
+        state = self._next(Event.SEND_OPEN)
         session.assign_handle(self)
-        attach = Attach(
-            name=self.name,
-            handle=self.handle,
-            role=self.role,
-            snd_settle_mode=sender_settle_mode,
-            rcv_settle_mode=receiver_settle_mode,
-            source=source,
-            target=target,
-            initial_delivery_count=None if self.role else self.delivery_count,
-            max_message_size=max_message_size,
-            offered_capabilities=tuple(Symbol(c) for c in offered_capabilities),
-            desired_capabilities=tuple(Symbol(c) for c in desired_capabilities),
-            properties={Symbol(k): v for k, v in properties.items()} if properties else None,
-        )
+        try:
+            attach = Attach(
+                name=self.name,
+                handle=self.handle,
+                role=self.role,
+                snd_settle_mode=sender_settle_mode,
+                rcv_settle_mode=receiver_settle_mode,
+                source=source,
+                target=target,
+                initial_delivery_count=None if self.role else self.delivery_count,
+                max_message_size=max_message_size,
+                offered_capabilities=tuple(Symbol(c) for c in offered_capabilities),
+                desired_capabilities=tuple(Symbol(c) for c in desired_capabilities),
+                properties={Symbol(k): v for k, v in properties.items()} if properties else None,
+            )
+            session.connection.send(session.channel, attach.encode())
+        except BaseException:
+            # Nothing was sent: the name and the handle are free again.
+            session.forget(self)
+            raise
+        self.state = state
         self.attach_frame = attach
         self._attaching(attach)
-        session.connection.send(session.channel, attach.encode())
         if self.state is LinkState.ATTACHED:
             self._attached()
 

@@ -20,7 +20,8 @@ calls raise `LocalProtocolError` instead of blocking.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections import abc
+from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
 from .. import aio
@@ -38,8 +39,7 @@ from ..aio.options import (
     connection_options,
 )
 from ..codec.definitions import Source, Target
-from ..codec.message import Data, Header, Message, Properties, Value
-from ..codec.message import Sequence as SequenceBody
+from ..codec.message import Data, Header, Message, Properties, Sequence, Value
 from ..codec.values import Described, Symbol
 from ..engine.delivery import IncomingDelivery as _IncomingDelivery
 from ..engine.delivery import OutgoingDelivery as _OutgoingDelivery
@@ -70,7 +70,7 @@ __all__ = [
     "Properties",
     "Receiver",
     "Sender",
-    "SequenceBody",
+    "Sequence",
     "Session",
     "Symbol",
     "Value",
@@ -83,7 +83,7 @@ def connect(
     *,
     user: str | None = None,
     password: str | None = None,
-    sasl: Sequence[Mechanism] | None = None,
+    sasl: abc.Sequence[Mechanism] | None = None,
     ssl_context: ssl.SSLContext | None = None,
     ca_file: str | None = None,
     cert_file: str | None = None,
@@ -94,7 +94,7 @@ def connect(
     channel_max: int = CHANNEL_MAX,
     idle_timeout: float | None = IDLE_TIMEOUT,
     properties: Mapping[str, Any] | None = None,
-    desired_capabilities: Sequence[str] = (),
+    desired_capabilities: abc.Sequence[str] = (),
     timeout: float = OPERATION_TIMEOUT,
     connect_timeout: float = CONNECT_TIMEOUT,
     allow_plaintext_credentials: bool = False,
@@ -219,8 +219,8 @@ class Session(_Face):
         settle_mode: str = "mixed",
         target: Target | None = None,
         source: Source | None = None,
-        capabilities: Sequence[str] = (),
-        desired_capabilities: Sequence[str] = (),
+        capabilities: abc.Sequence[str] = (),
+        desired_capabilities: abc.Sequence[str] = (),
         properties: Mapping[str, Any] | None = None,
         timeout: Timeout = DEFAULT,
     ) -> Sender:
@@ -250,8 +250,8 @@ class Session(_Face):
         filters: Mapping[str, Any] | None = None,
         source: Source | None = None,
         target: Target | None = None,
-        capabilities: Sequence[str] = (),
-        desired_capabilities: Sequence[str] = (),
+        capabilities: abc.Sequence[str] = (),
+        desired_capabilities: abc.Sequence[str] = (),
         properties: Mapping[str, Any] | None = None,
         max_message_size: int = MAX_MESSAGE_SIZE,
         timeout: Timeout = DEFAULT,
@@ -397,6 +397,18 @@ class OutgoingDelivery(_Face):
         return self._aio.id
 
     @property
+    def payload(self) -> bytes:
+        return self._aio.payload
+
+    @property
+    def message_format(self) -> int:
+        return self._aio.message_format
+
+    @property
+    def presettled(self) -> bool:
+        return self._aio.presettled
+
+    @property
     def settled(self) -> bool:
         return self._aio.settled
 
@@ -407,6 +419,9 @@ class OutgoingDelivery(_Face):
     @property
     def error(self) -> AMQPError | None:
         return self._aio.error
+
+    def failure(self) -> AMQPError | None:
+        return self._aio.failure()
 
 
 class IncomingDelivery(_Face):
@@ -423,6 +438,18 @@ class IncomingDelivery(_Face):
         return self._aio.tag
 
     @property
+    def payload(self) -> bytes:
+        return self._aio.payload
+
+    @property
+    def message_format(self) -> int:
+        return self._aio.message_format
+
+    @property
+    def presettled(self) -> bool:
+        return self._aio.presettled
+
+    @property
     def settled(self) -> bool:
         return self._aio.settled
 
@@ -431,8 +458,8 @@ class IncomingDelivery(_Face):
         return self._aio.state
 
     @property
-    def message_format(self) -> int:
-        return self._aio.message_format
+    def error(self) -> AMQPError | None:
+        return self._aio.error
 
     @property
     def message(self) -> Message:
@@ -441,6 +468,9 @@ class IncomingDelivery(_Face):
     @property
     def body(self) -> Any:
         return self._aio.body
+
+    def settle(self, state: Any) -> None:
+        self._driver.call(self._aio.settle, state)
 
     def accept(self) -> None:
         self._driver.call(self._aio.accept)

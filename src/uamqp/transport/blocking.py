@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, LocalProtocolError, OperationTimeout
 from .address import Endpoint
-from .driver import BackgroundTask, Deadlines, Driver, Timer, Waiter
+from .driver import BackgroundTask, Deadlines, Driver, Waiter
 
 T = TypeVar("T")
 
@@ -131,6 +131,7 @@ class BlockingDriver(Driver):
         self._unsent_size = 0
         self._engine_timer: _Timer | None = None
         self._wakeup_read, self._wakeup_write = -1, -1
+        self._to_close: list[socket.socket | int] = []
 
     # -- the face of `uamqp.sync` --------------------------------------------------------------------------------
 
@@ -143,10 +144,12 @@ class BlockingDriver(Driver):
         try:
             while True:
                 with self._lock:
-                    waiting = False
+                    waited, waiting = waiting, False
                     if self._leader is task:
                         self._leader = None
                         self._turn()
+                    elif waited:
+                        self._run_timers()
                     task.step()
                     self._write()
                     self._wake_others()
@@ -228,21 +231,21 @@ class BlockingDriver(Driver):
         except OSError as error:
             raise ConnectionLost(f"cannot connect to {endpoint}: {error.strerror or error}") from error
         try:
+            self._wakeup_read, self._wakeup_write = os.pipe()
+            self._socket = stream
+            os.set_blocking(self._wakeup_read, False)
+            os.set_blocking(self._wakeup_write, False)
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
                 stream.settimeout(max(0.001, deadline - time.monotonic()))
-                stream = context.wrap_socket(stream, server_hostname=server_hostname)
+                self._socket = stream = context.wrap_socket(stream, server_hostname=server_hostname)
             stream.setblocking(False)
-            self._wakeup_read, self._wakeup_write = os.pipe()
         except TimeoutError as error:
-            stream.close()
             raise OperationTimeout(f"no TLS with {endpoint} within {timeout:g} s") from error
         except OSError as error:
-            stream.close()
+            if self._socket is None:
+                stream.close()
             raise ConnectionLost(f"no TLS with {endpoint}: {error}") from error
-        self._socket = stream
-        os.set_blocking(self._wakeup_read, False)
-        os.set_blocking(self._wakeup_write, False)
 
     def run_engine(self, engine: ConnectionEndpoint) -> None:
         self._engine = engine
@@ -310,13 +313,14 @@ class BlockingDriver(Driver):
             self._progress.wait(self._until_next_timer())
         finally:
             self._followers.remove(task)
-        self._run_timers()
 
     def _wake_others(self) -> None:
         """Wake the threads that have something to do, now that this one did its part."""
         leader = self._leader
         if leader is not None and (leader.can_go_on() or (self._unsent and not self._leader_writes)):
             self._interrupt_leader()
+        if leader is None and self._to_close:
+            self._close_descriptors()
         if self._followers:
             if any(task.can_go_on() for task in self._followers):
                 self._progress.notify_all()
@@ -436,30 +440,43 @@ class BlockingDriver(Driver):
         self._unsent_size = 0
 
     def _hang_up(self) -> None:
-        """Close the stream; safe to call twice."""
+        """Give the stream up; safe to call twice."""
         stream, self._socket = self._socket, None
         if stream is None:
             return
         self._drop_unsent()
-        # A leader would go on waiting for descriptors that are closed.
-        self._interrupt_leader()
-        stream.close()
-        os.close(self._wakeup_read)
-        os.close(self._wakeup_write)
-        self._wakeup_read, self._wakeup_write = -1, -1
         if self._engine_timer is not None:
             self._engine_timer.cancel()
+        self._to_close = [stream, self._wakeup_read, self._wakeup_write]
+        if self._leader is None:
+            self._close_descriptors()
+        else:
+            # It waits for these very descriptors; they are closed when it is back.
+            self._interrupt_leader()
+
+    def _close_descriptors(self) -> None:
+        self._wakeup_read, self._wakeup_write = -1, -1
+        while self._to_close:
+            descriptor = self._to_close.pop()
+            if isinstance(descriptor, int):
+                os.close(descriptor)
+            else:
+                descriptor.close()
 
 
 def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
     """Connect to the first address that answers; one that does not leaves the others their share of the time."""
     addresses = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     failure: OSError | None = None
-    for index, (_, _, _, _, address) in enumerate(addresses):
-        share = max(0.001, deadline - time.monotonic()) / (len(addresses) - index)
+    for index, (family, kind, protocol, _, address) in enumerate(addresses):
+        stream = socket.socket(family, kind, protocol)
+        stream.settimeout(max(0.001, deadline - time.monotonic()) / (len(addresses) - index))
         try:
-            return socket.create_connection(address[:2], share)
+            stream.connect(address)
         except OSError as error:
+            stream.close()
             failure = error
+        else:
+            return stream
     assert failure is not None
     raise failure

@@ -59,7 +59,7 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         except TimeoutError as error:
             raise OperationTimeout(f"no connection to {endpoint} within {timeout:g} s") from error
         except ssl.SSLError as error:
-            raise ConnectionLost(f"no TLS with {endpoint}: {error.reason or error}: {error}") from error
+            raise ConnectionLost(f"no TLS with {endpoint}: {error}") from error
         except OSError as error:
             raise ConnectionLost(f"cannot connect to {endpoint}: {error.strerror or error}") from error
 

@@ -5,6 +5,7 @@ One daemon thread per process, started with the first connection, asleep until t
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -47,9 +48,14 @@ class Watch:
                 self._changed.wait(delay)
                 now = time.monotonic()
                 due = [d for d in self._drivers if (when := d.next_deadline()) is not None and when <= now]
-            for driver in due:
-                driver.keep_alive()
-            del due
+            while due:
+                due.pop().keep_alive()
+
+    def forget(self) -> None:
+        """In a child process after fork: neither the thread nor the connections are ours."""
+        self.__init__()  # type: ignore[misc]
 
 
 WATCH: Final = Watch()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=WATCH.forget)

@@ -1,0 +1,291 @@
+"""Tokens instead of passwords: claims-based security, as the Azure services use it.
+
+A token is put to the node ``$cbs`` of a connection before links are attached, and again before it expires::
+
+    keeper = TokenKeeper(connection, "amqps://host/queue", get_token)
+    await keeper.start()
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import uuid4
+
+from ..codec.definitions import Error, Source, Target
+from ..codec.message import Message, Properties, Value
+from ..codec.values import Symbol
+from ..engine.delivery import IncomingDelivery
+from ..engine.sasl import Mechanism
+from ..exceptions import AMQPError, ConnectionEnded, OperationTimeout, TokenError
+from ..transport.driver import BackgroundTask
+from .connection import Connection
+from .link import Link
+from .receiver import Receiver
+from .sender import Sender
+from .session import Session
+
+NODE: Final = "$cbs"
+_UNAUTHORIZED: Final = Symbol("amqp:unauthorized-access")
+#: Seconds for the answer to put-token.
+TIMEOUT: Final = 10.0
+#: How often a token that was refused, or could not be had, is tried again.
+RETRIES: Final = 3
+#: A token is renewed when this part of its life is left.
+REFRESH_PART: Final = 0.1
+#: Seconds: a token is not renewed more often than this.
+MIN_INTERVAL: Final = 1.0
+
+
+class MSSBCBS(Mechanism):
+    """Says only that tokens will follow; the services that know it want it in place of ANONYMOUS."""
+
+    name = "MSSBCBS"
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token and what must be known about it.
+
+    Attributes:
+        text: the token.
+        kind: its type, such as ``"jwt"`` or ``"servicebus.windows.net:sastoken"``.
+        expires_at: when it expires, in the time of `time.time`; None: never.
+    """
+
+    text: str = field(repr=False)
+    kind: str
+    expires_at: float | None = None
+
+
+class TokenKeeper:
+    """Keeps a connection authorized for one audience: puts a token, and a new one before the old one expires.
+
+    Args:
+        connection: where to.
+        audience: what the token is for: the name in put-token.
+        get_token: gives a token; is called for the first one and for each renewal.
+        refresh_window: seconds before the expiry at which to renew; by default a tenth of what is left of the life
+            of the token when it is put.
+        timeout: seconds for the peer's answer.
+        retries: how often putting the first token is tried again where it is refused or cannot be had; renewals are
+            tried as often again, spread over what is left of the life of the old token.
+        backoff: seconds between two tries.
+        clock: the time of day, in seconds.
+        sleep: waits for some seconds; by default as the connection's driver does.
+
+    Attributes:
+        error: why the connection is no longer authorized, or None while it is.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        audience: str,
+        get_token: Callable[[], Awaitable[Token]],
+        *,
+        refresh_window: float | None = None,
+        timeout: float = TIMEOUT,
+        retries: int = RETRIES,
+        backoff: float = 0.0,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
+    ) -> None:
+        self.error: AMQPError | None = None
+        self._connection = connection
+        self._audience = audience
+        self._get_token = get_token
+        self._refresh_window = refresh_window
+        self._timeout = timeout
+        self._retries = retries
+        self._backoff = backoff
+        self._clock = clock
+        self._sleep = sleep or connection._driver.sleep
+        self._token: Token | None = None
+        self._requests: _Requests | None = None
+        self._task: BackgroundTask | None = None
+        self._guarded: list[Link] = []
+
+    async def start(self) -> None:
+        """Put the first token, and look after it from now on.
+
+        Raises:
+            TokenError: the peer refused the token, or there is none that is still good.
+            OperationTimeout: the peer did not answer.
+            LinkDetached: the peer has no such node.
+            ConnectionEnded: the connection is gone.
+            Exception: what `get_token` raised.
+        """
+        try:
+            await self._put_first()
+        except BaseException:
+            await self.close()
+            raise
+        if self._token is not None and self._token.expires_at is not None:
+            self._task = self._connection._driver.spawn(self._keep(), f"tokens for {self._audience}")
+
+    def guard(self, link: Link) -> None:
+        """End the link with the error where the token cannot be renewed, so that whoever waits there hears of it."""
+        self._guarded = [other for other in self._guarded if other.error is None]
+        self._guarded.append(link)
+
+    def check(self) -> None:
+        """Raise where the connection is no longer authorized."""
+        if self.error is not None:
+            raise self.error.again()
+
+    async def close(self) -> None:
+        """Renew no more, and detach from ``$cbs``; safe to call twice."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        requests, self._requests = self._requests, None
+        if requests is not None:
+            await requests.close()
+
+    async def _put_first(self) -> None:
+        for retry in range(self._retries + 1):
+            try:
+                return await self._renew()
+            except (TokenError, OperationTimeout):
+                if retry == self._retries:
+                    raise
+            await self._pause(self._backoff)
+        return None
+
+    async def _renew(self) -> None:
+        """Get a token and put it. Raises TokenError also where it is no younger than the one that there is."""
+        token = await self._get_token()
+        old = self._token
+        if token.expires_at is not None and token.expires_at <= self._clock():
+            raise TokenError(f"the token for {self._audience} has expired")
+        if old is not None and token.text == old.text:
+            raise TokenError(f"there is no newer token for {self._audience} than the one that is about to expire")
+        if self._requests is None or not self._requests.usable:
+            if self._requests is not None:
+                await self._requests.close()
+            self._requests = await _Requests.open(self._connection, self._timeout)
+        await self._requests.put(self._audience, token, self._timeout)
+        self._token = token
+
+    async def _keep(self) -> None:
+        """Renew as long as that works; the body of the background task."""
+        error: AMQPError | None = None
+        try:
+            while error is None:
+                token = self._token
+                assert token is not None
+                if token.expires_at is None:
+                    return
+                life = token.expires_at - self._clock()
+                window = life * REFRESH_PART if self._refresh_window is None else self._refresh_window
+                await self._pause(max(life - window, min(life, MIN_INTERVAL)))
+                error = await self._renew_until(token.expires_at)
+        except Exception as unexpected:
+            error = TokenError(f"the token for {self._audience} cannot be renewed: {unexpected!r}")
+            error.__cause__ = unexpected
+        if not isinstance(error, ConnectionEnded):
+            self._fail(error)
+
+    async def _renew_until(self, expires_at: float) -> AMQPError | None:
+        """Renew, with tries spread over the time that is left; None where one of them worked."""
+        tries = self._retries + 1
+        pause = max(self._backoff, (expires_at - self._clock()) / tries)
+        problem: Exception | None = None
+        for _ in range(tries):
+            try:
+                await self._renew()
+                return None
+            except ConnectionEnded as error:
+                return error
+            except Exception as error:
+                # Of any kind: a function of the application is among what was called.
+                problem = error
+            await self._pause(max(0.0, min(pause, expires_at - self._clock())))
+        if isinstance(problem, TokenError) and problem.status is not None:
+            return problem
+        failed = TokenError(f"the token for {self._audience} has expired and was not renewed: {problem}")
+        failed.__cause__ = problem
+        return failed
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            await self._sleep(seconds)
+
+    def _fail(self, error: AMQPError) -> None:
+        self.error = error
+        for link in self._guarded:
+            endpoint = link._endpoint
+            if endpoint.error is None:
+                endpoint.detach(error=Error(_UNAUTHORIZED, "the token of the client has expired"))
+                endpoint.ended(error)
+        self._guarded.clear()
+
+
+class _Requests:
+    """A link pair to ``$cbs`` in a session of its own; one request at a time."""
+
+    def __init__(self, session: Session, sender: Sender, receiver: Receiver, reply_to: str) -> None:
+        self._session = session
+        self._sender = sender
+        self._receiver = receiver
+        self._reply_to = reply_to
+
+    @classmethod
+    async def open(cls, connection: Connection, timeout: float) -> _Requests:
+        """Attach both links."""
+        session = await connection.session(timeout=timeout)
+        try:
+            reply_to = f"cbs-reply-{uuid4()}"
+            # Termini of our own, because the name of the node is the same with all peers.
+            sender = await session.sender(None, target=Target(address=NODE), timeout=timeout)
+            receiver = await session.receiver(
+                None, source=Source(address=NODE), target=Target(address=reply_to), prefetch=10, timeout=timeout
+            )
+        except BaseException:
+            await session.close(timeout=timeout)
+            raise
+        return cls(session, sender, receiver, reply_to)
+
+    @property
+    def usable(self) -> bool:
+        """Whether both links are attached."""
+        return self._sender.error is None and self._receiver.error is None
+
+    async def put(self, audience: str, token: Token, timeout: float) -> None:
+        """One put-token and its answer."""
+        driver = self._session.connection._driver
+        deadline = driver.now() + timeout
+        request_id = str(uuid4())
+        request = Message(
+            Value(token.text),
+            properties=Properties(message_id=request_id, reply_to=self._reply_to),
+            application_properties={"operation": "put-token", "type": token.kind, "name": audience},
+        )
+        await self._sender.send(request, timeout=timeout)
+        while True:
+            try:
+                answer = await self._receiver.receive(timeout=max(0.0, deadline - driver.now()))
+            except OperationTimeout:
+                raise OperationTimeout(
+                    f"the peer did not answer put-token for {audience} within {timeout:g} s"
+                ) from None
+            answer.accept()
+            # An answer to an earlier request, given up meanwhile, is passed over.
+            if answer.message.properties.correlation_id in (request_id, None):
+                return _check_status(answer, audience)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def _check_status(answer: IncomingDelivery, audience: str) -> None:
+    facts = answer.message.application_properties
+    status = facts.get("status-code", facts.get("statusCode"))
+    if not isinstance(status, int):
+        raise TokenError(f"the peer's answer to put-token for {audience} has no status code", remote=True)
+    if not 200 <= status < 300:
+        description = facts.get("status-description", facts.get("statusDescription")) or "no reason given"
+        raise TokenError(f"the peer refused the token for {audience}: {description}", status=status, remote=True)

@@ -1,0 +1,139 @@
+"""Where to connect, what to trust there, and SASL with a password or without."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._legacy import octets
+from ..aio.cbs import MSSBCBS
+from ..constants import TransportType
+from ..engine.sasl import Anonymous, Mechanism, Plain
+from ..errors import NotSupported
+
+Verify = str | os.PathLike[str] | ssl.SSLContext
+
+
+class AMQPAuth:
+    """What all ways to authenticate have in common; by itself it says that tokens will follow.
+
+    An object serves one connection at a time; using it for a second one is a ValueError until the first is closed.
+
+    Args:
+        hostname: the host to connect to.
+        port: the TCP port; without one that of the URL, else 5671 with TLS and 5672 without.
+        verify: a PEM file with the only authorities to trust, or an `ssl.SSLContext` of your own; by default those of
+            the system. Certificates and host names are always checked.
+        http_proxy, transport_type: for web sockets, which this version does not have yet.
+        encoding: of str.
+        use_tls: False speaks plain TCP, and lets credentials go over it to any host; True speaks TLS; None leaves it
+            to the scheme of the URL: ``amqp`` is plain TCP, all else TLS.
+
+    Attributes:
+        hostname: bytes; empty where it is that of the URL.
+        consumed: a connection is using the object.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+
+    def __init__(
+        self,
+        hostname: str | bytes | None,
+        port: int | None = None,
+        verify: Verify | None = None,
+        http_proxy: Mapping[str, Any] | None = None,
+        transport_type: TransportType | None = TransportType.Amqp,
+        encoding: str = "UTF-8",
+        *,
+        use_tls: bool | None = None,
+    ) -> None:
+        self._encoding = encoding
+        self._init_transport(hostname, port, verify, http_proxy, transport_type, use_tls)
+
+    def _init_transport(
+        self,
+        hostname: str | bytes | None,
+        port: int | None,
+        verify: Verify | None,
+        http_proxy: Mapping[str, Any] | None,
+        transport_type: TransportType | None,
+        use_tls: bool | None,
+    ) -> None:
+        if isinstance(verify, bool):
+            raise TypeError("verify is a file of authorities to trust or an SSLContext; checking cannot be switched off")
+        if verify is not None and not isinstance(verify, ssl.SSLContext) and not os.path.exists(verify):
+            raise FileNotFoundError(f"there is no file {os.fspath(verify)!r} with authorities to trust (verify)")
+        self.hostname = octets(hostname, self._encoding) if hostname else b""
+        self.port = port
+        self.cert_file = verify
+        self.use_tls = use_tls
+        self.consumed = False
+        self._http_proxy = http_proxy
+        self._transport_type = transport_type or TransportType.Amqp
+
+    def check_transport(self) -> None:
+        """Raise NotSupported where a transport is wanted that this version does not have."""
+        if self._transport_type is TransportType.AmqpOverWebsocket:
+            raise NotSupported(
+                "AMQP over web sockets (transport_type=TransportType.AmqpOverWebsocket) is not there yet; "
+                "use TransportType.Amqp"
+            )
+        if self._http_proxy is not None:
+            raise NotSupported("connecting through an HTTP proxy (http_proxy=) is not there yet")
+
+    def mechanisms(self) -> Sequence[Mechanism]:
+        """The SASL mechanisms to offer, the preferred one first."""
+        return (MSSBCBS(), Anonymous())
+
+    def close(self) -> None:
+        """The connection is closed; the object may serve another one."""
+        self.consumed = False
+
+    def __repr__(self) -> str:
+        # Subclasses hold secrets.
+        return f"<{type(self).__name__} for {self.hostname.decode(self._encoding, 'replace') or 'the host of the URL'}>"
+
+
+class SASLPlain(AMQPAuth):
+    """User and password.
+
+    ``SASLPlain(hostname, username, password)``, or ``SASLPlain(username, password)`` for the host of the URL.
+    See `AMQPAuth` for the other arguments.
+
+    Attributes:
+        username, password: bytes.
+    """
+
+    def __init__(
+        self,
+        hostname: str | bytes | None,
+        username: str | bytes,
+        password: str | bytes | None = None,
+        port: int | None = None,
+        verify: Verify | None = None,
+        http_proxy: Mapping[str, Any] | None = None,
+        transport_type: TransportType | None = TransportType.Amqp,
+        encoding: str = "UTF-8",
+        *,
+        use_tls: bool | None = None,
+    ) -> None:
+        if password is None:
+            if hostname is None:
+                raise TypeError("SASLPlain() needs a username and a password")
+            hostname, username, password = None, hostname, username
+        super().__init__(hostname, port, verify, http_proxy, transport_type, encoding, use_tls=use_tls)
+        self.username = octets(username, encoding)
+        self.password = octets(password, encoding)
+
+    def mechanisms(self) -> Sequence[Mechanism]:
+        return (Plain(self.username.decode(self._encoding), self.password.decode(self._encoding)),)
+
+
+class SASLAnonymous(AMQPAuth):
+    """No credentials. See `AMQPAuth` for the arguments."""
+
+    def mechanisms(self) -> Sequence[Mechanism]:
+        return (Anonymous(),)
