@@ -17,13 +17,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 from uuid import uuid4
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 
-from uamqp.aio import Message, Prefetch, Properties, connect
+from uamqp.aio import Connection, Message, Prefetch, Properties, Value, connect
 from uamqp.exceptions import AMQPError
 from uamqp.transport.address import parse_url, redacted
 
@@ -68,12 +69,31 @@ def messages(folder: Path, transfer: str) -> Iterator[Message]:
     yield Message(None, properties=properties, application_properties={"files": count, "bytes": size})
 
 
+async def make_queue(connection: Connection, name: str) -> None:
+    """Have RabbitMQ 4 make the queue; the other brokers make queues when somebody attaches to them.
+
+    Its management is a pair of links of one name on the node "/management", which takes requests in the manner of HTTP.
+    """
+    product = connection.remote_properties.get("product")
+    if product != "RabbitMQ" or name.startswith("/"):
+        return
+    pair = {"name": "management", "properties": {"paired": True}}
+    async with connection.session() as session:
+        receiver = await session.receiver("/management", sender_settle_mode="settled", **pair)
+        sender = await session.sender("/management", settle_mode="settled", **pair)
+        properties = Properties(message_id="1", to=f"/queues/{quote(name, safe='')}", subject="PUT", reply_to="$me")
+        await sender.send(Message(Value({"durable": True}), properties=properties))
+        await receiver.receive(timeout=10)
+
+
 @app.command()
 def send(folder: Folder, url: str, transfer: str) -> None:
     """Send every file of the folder."""
 
     async def run() -> None:
-        async with connect(url) as connection, connection.sender(parse_url(url).path) as sender:
+        async with connect(url) as connection:
+            await make_queue(connection, parse_url(url).path)
+            sender = await connection.sender(parse_url(url).path)
             # A few files at a time: their bytes are in memory until the broker has accepted them.
             pending: list[Message] = []
             waiting = 0
@@ -108,13 +128,16 @@ def receive(url: str, transfer: str, total: int) -> None:
         begun = time.perf_counter()
         task = bar.add_task("receiving", total=total)
         policy = Prefetch(50)
-        async with connect(url) as connection, connection.receiver(parse_url(url).path, credit=policy) as receiver:
+        async with connect(url) as connection:
+            await make_queue(connection, parse_url(url).path)
+            receiver = await connection.receiver(parse_url(url).path, credit=policy)
             while expected is None or received < expected:
                 delivery = await receiver.receive(timeout=60)
                 message = delivery.message
                 if message.properties.group_id != transfer:
                     delivery.release()
-                    continue
+                    console.print("error: the queue holds other messages; give an empty one", markup=False)
+                    return False
                 facts = message.application_properties
                 if message.properties.subject == LAST and "files" in facts:
                     expected = int(facts["files"])
@@ -164,7 +187,7 @@ def demo(folder: Folder, url: Annotated[str | None, typer.Option(help="A broker 
             if not url.startswith("amqp"):
                 raise typer.Exit(1)
         elif not parse_url(url).path:
-            url = url.rstrip("/") + "/files"
+            url = f"{url.rstrip('/')}/files-{transfer}"
         console.print(f"{folder} -> {redacted(url)} -> verified", markup=False)
         receiver = subprocess.Popen([*script, "receive", url, transfer, str(total)])
         sender = subprocess.Popen([*script, "send", str(folder), url, transfer])

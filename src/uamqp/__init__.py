@@ -28,6 +28,7 @@ _SUBMODULES = frozenset(
         "exceptions",
         "message",
         "sync",
+        "utils",
     }
 )
 

@@ -46,6 +46,7 @@ class Address:
         self._text = given
         self.parsed_address: ParseResult = urlparse(given)
         self._verbatim = True
+        self._filters: dict[bytes, Any] = {}
         self.durable: int | None = None
         self.expiry_policy: str | None = None
         self.timeout: int | None = None
@@ -72,6 +73,7 @@ class Address:
         made = cls.__new__(cls)
         made._encoding = encoding
         made._verbatim = True
+        made._filters = {}
         made._text = str(c_value.address or "")
         made.parsed_address = urlparse(made._text)
         made.durable = c_value.durable
@@ -133,6 +135,18 @@ class Address:
             "dynamic": self.dynamic,
         }
 
+    def to_target(self, peer_properties: Mapping[Any, Any]) -> definitions.Target:
+        """The target for an attach frame."""
+        return definitions.Target(**self._terms(peer_properties))
+
+    def to_source(self, peer_properties: Mapping[Any, Any]) -> definitions.Source:
+        """The source for an attach frame."""
+        return definitions.Source(
+            **self._terms(peer_properties),
+            distribution_mode=None if self.distribution_mode is None else text(self.distribution_mode, self._encoding),
+            filter={Symbol(text(key)): value for key, value in self._filters.items()} or None,
+        )
+
     def __str__(self) -> str:
         return redacted(self._text)
 
@@ -144,10 +158,6 @@ class Target(Address):
     """Where messages go to."""
 
     _may_be_root = False
-
-    def to_wire(self, peer_properties: Mapping[Any, Any]) -> definitions.Target:
-        """The target for an attach frame."""
-        return definitions.Target(**self._terms(peer_properties))
 
 
 class Source(Address):
@@ -162,7 +172,6 @@ class Source(Address):
     def __init__(self, address: str | bytes, encoding: str = "UTF-8") -> None:
         super().__init__(address, encoding)
         self.filter_key: bytes | None = None
-        self._filters: dict[bytes, Any] = {}
 
     @classmethod
     def from_c_obj(cls, c_value: Any, encoding: str = "UTF-8") -> Self:
@@ -190,11 +199,3 @@ class Source(Address):
             sent = Described(Symbol(text(descriptor, self._encoding)), sent)
         self.filter_key = octets(name, self._encoding)
         self._filters = {self.filter_key: sent}
-
-    def to_wire(self, peer_properties: Mapping[Any, Any]) -> definitions.Source:
-        """The source for an attach frame."""
-        return definitions.Source(
-            **self._terms(peer_properties),
-            distribution_mode=None if self.distribution_mode is None else text(self.distribution_mode, self._encoding),
-            filter={Symbol(text(key)): value for key, value in self._filters.items()} or None,
-        )

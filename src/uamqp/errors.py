@@ -151,11 +151,13 @@ class _ConditionError(AMQPError):
 
     def __init__(
         self,
-        condition: Condition,
+        condition: Condition | str,
         description: str | bytes | None = None,
         info: Mapping[Any, Any] | None = None,
         encoding: str = "UTF-8",
     ) -> None:
+        if isinstance(condition, str):
+            condition = known(condition)
         shown = str(condition) if isinstance(condition, ErrorCodes) else condition.decode(encoding, "replace")
         raw = None if description is None else octets(description, encoding)
         super().__init__(f"{shown}: {printable(raw.decode(encoding, 'replace'))}" if raw else shown)
@@ -200,7 +202,7 @@ class LinkRedirect(LinkDetach, exceptions.LinkRedirected):
 
     def __init__(
         self,
-        condition: Condition,
+        condition: Condition | str,
         description: str | bytes | None = None,
         info: Mapping[Any, Any] | None = None,
         encoding: str = "UTF-8",
@@ -359,7 +361,9 @@ class ErrorResponse:
         error: what it was made from.
     """
 
-    def __init__(self, error_info: Any = None, condition: Any = None, description: Any = None, info: Any = None) -> None:
+    def __init__(
+        self, error_info: Any = None, condition: Any = None, description: Any = None, info: Any = None
+    ) -> None:
         self.condition = condition
         self.description = description
         self.info = info
@@ -427,10 +431,20 @@ def translate(error: exceptions.AMQPError, policy: ErrorPolicy | None = None) ->
     return error
 
 
+def lost(reason: str, policy: ErrorPolicy) -> ConnectionClose:
+    """The error of a connection that cannot be had, or is gone without a word of the peer."""
+    reason = reason[:1].upper() + reason[1:]
+    closed = ConnectionClose(ErrorCodes.UnknownError, f"{_LOST} {reason}. Is the address right, and the peer running?")
+    closed.action = policy.on_connection_error(closed)
+    return closed
+
+
 def _connection_close(error: exceptions.ConnectionEnded, policy: ErrorPolicy) -> ConnectionClose:
     if not error.remote:
         text = error.description[:1].upper() + error.description[1:]
-        closed = ConnectionClose(ErrorCodes.UnknownError, f"{_LOST} {text}. Is the address right, and the peer running?")
+        closed = ConnectionClose(
+            ErrorCodes.UnknownError, f"{_LOST} {text}. Is the address right, and the peer running?"
+        )
         closed.action = policy.on_connection_error(closed)
         return closed
     condition = known(error.condition)

@@ -219,3 +219,17 @@ async def test_awaiting_a_delivery_asks_the_owner() -> None:
     sender.context = Owner()
     delivery = sender.send(b"\x00\x53\x75\xa0\x01x")
     assert await delivery == ("waited for", delivery)
+
+
+def test_each_end_has_its_own_settle_mode_and_only_wishes_for_the_other() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    wire.server_log.accepting = False
+    sender = session.sender("s")
+    sender.attach(Source(), Target(), sender_settle_mode=1, receiver_settle_mode=1)
+    wire.run()
+    remote = wire.server_log.links[0]
+    remote.attach(Source(), Target(), sender_settle_mode=0, receiver_settle_mode=0)
+    wire.run()
+    assert sender.sender_settle_mode == remote.sender_settle_mode == 1
+    assert sender.settle_first and remote.settle_first

@@ -130,7 +130,7 @@ def connection_options(
         if user is not None:
             mechanisms = [Plain(user, password or "")]
         elif cert_file is not None:
-            mechanisms = [External(), Anonymous()]
+            mechanisms = [External()]
         else:
             mechanisms = [Anonymous()]
     secret = any(not isinstance(m, Anonymous | External) for m in mechanisms)

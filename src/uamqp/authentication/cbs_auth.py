@@ -119,9 +119,7 @@ class CBSAuthMixin:
                 await result
         assert self.token is not None
         self._given = self.token
-        return Token(
-            text(self.token, self._encoding), text(self.token_type, self._encoding), self.expires_at
-        )
+        return Token(text(self.token, self._encoding), text(self.token_type, self._encoding), self.expires_at)
 
     async def _authorize(self, connection: ConnectionAsync) -> TokenKeeper:
         """Put the token, and keep it fresh as long as the connection lives.

@@ -63,7 +63,9 @@ class AMQPAuth:
         use_tls: bool | None,
     ) -> None:
         if isinstance(verify, bool):
-            raise TypeError("verify is a file of authorities to trust or an SSLContext; checking cannot be switched off")
+            raise TypeError(
+                "verify is a file of authorities to trust or an SSLContext; checking cannot be switched off"
+            )
         if verify is not None and not isinstance(verify, ssl.SSLContext) and not os.path.exists(verify):
             raise FileNotFoundError(f"there is no file {os.fspath(verify)!r} with authorities to trust (verify)")
         self.hostname = octets(hostname, self._encoding) if hostname else b""
@@ -123,8 +125,10 @@ class SASLPlain(AMQPAuth):
         if password is None:
             if hostname is None:
                 raise TypeError("SASLPlain() needs a username and a password")
-            hostname, username, password = None, hostname, username
-        super().__init__(hostname, port, verify, http_proxy, transport_type, encoding, use_tls=use_tls)
+            host, username, password = None, hostname, username
+        else:
+            host = hostname
+        super().__init__(host, port, verify, http_proxy, transport_type, encoding, use_tls=use_tls)
         self.username = octets(username, encoding)
         self.password = octets(password, encoding)
 

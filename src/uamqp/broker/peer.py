@@ -63,6 +63,7 @@ class Consumer:
     def __init__(self, link: SenderEndpoint, queue: Queue, *, presettled: bool) -> None:
         self.link = link
         self.queue = queue
+        self._connection = link.session.connection
         self._presettled = presettled
         self.default_outcome: Composite = Released()
         self.durable = False
@@ -77,7 +78,7 @@ class Consumer:
             and link.delivery_count != link.limit
             and not link.queue
             # What was sent settled is nobody's any more: it must not pile up before a client that does not read.
-            and not link.session.connection.paused
+            and not self._connection.paused
         )
 
     def deliver(self, entry: Entry) -> None:

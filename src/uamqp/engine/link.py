@@ -233,9 +233,11 @@ class LinkEndpoint:
         return attach is not None and (attach.source if self.role else attach.target) is None
 
     def _attaching(self, attach: Attach) -> None:
-        # Both attach frames pass here; what the peer says last is what holds.
-        self.sender_settle_mode = attach.snd_settle_mode
-        self.settle_first = attach.rcv_settle_mode == RECEIVER_SETTLE_FIRST
+        # Both attach frames pass here: each end's own mode is what it says of itself, the other is a wish (spec 2.7.3).
+        if attach.role:
+            self.settle_first = attach.rcv_settle_mode == RECEIVER_SETTLE_FIRST
+        else:
+            self.sender_settle_mode = attach.snd_settle_mode
 
     def _attached(self) -> None:
         """Both halves are attached."""

@@ -151,10 +151,11 @@ class BlockingDriver(Driver):
                     elif waited:
                         self._run_timers()
                     task.step()
-                    self._write()
-                    self._wake_others()
+                    self._finish_step()
                     if task.done:
                         break
+                    if task.can_go_on():
+                        continue
                     waiting = True
                     if self._leader is not None:
                         self._follow(task)
@@ -183,8 +184,7 @@ class BlockingDriver(Driver):
             try:
                 return function(*args, **kwargs)
             finally:
-                self._write()
-                self._wake_others()
+                self._finish_step()
 
     def _check_caller(self, coroutine: Coroutine[Any, Any, Any] | None) -> None:
         problem = ""
@@ -206,7 +206,7 @@ class BlockingDriver(Driver):
             try:
                 if self._leader is None:
                     self._turn()
-                    self._wake_others()
+                    self._finish_step()
             except Exception as error:
                 # Whoever uses the connection next is told.
                 self._stop(None, error)
@@ -215,8 +215,11 @@ class BlockingDriver(Driver):
 
     def next_deadline(self) -> float | None:
         """When `keep_alive` should be called next; None where the connection is gone."""
-        timer = self._engine_timer
-        return timer.when if timer is not None and self._socket is not None else None
+        if self._socket is None:
+            return None
+        # Calls are gone when they return, but the tasks beside them have timers of their own.
+        timers = [self._engine_timer, *(self._timers[:1] if self._tasks else ())]
+        return min((timer.when for timer in timers if timer is not None), default=None)
 
     # -- Driver --------------------------------------------------------------------------------------------------
 
@@ -342,8 +345,7 @@ class BlockingDriver(Driver):
                 self._leader = None
         if cause is not None and self._engine is not None:
             self._engine.lose(cause)
-        self._write()
-        self._wake_others()
+        self._finish_step()
 
     # -- doing what is due; all with the lock held ---------------------------------------------------------------
 
@@ -351,11 +353,14 @@ class BlockingDriver(Driver):
         # Reading comes before the timers: a peer is not silent whose bytes are only waiting to be read.
         self._read()
         self._run_timers()
-        for task in list(self._tasks):
+
+    def _finish_step(self) -> None:
+        """Something happened: let the tasks beside the calls go on, write what came of it, tell the other threads."""
+        for task in self._tasks[:]:
             task.step()
-            if task.done:
-                self._tasks.remove(task)
+        self._tasks = [task for task in self._tasks if not task.done]
         self._write()
+        self._wake_others()
 
     def _until_next_timer(self) -> float:
         while self._timers and self._timers[0].callback is None:

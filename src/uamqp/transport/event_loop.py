@@ -61,7 +61,9 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         except ssl.SSLError as error:
             raise ConnectionLost(f"no TLS with {endpoint}: {error}") from error
         except OSError as error:
-            raise ConnectionLost(f"cannot connect to {endpoint}: {error.strerror or error}") from error
+            # asyncio has no words for a peer that goes away during the TLS handshake.
+            reason = error.strerror or str(error) or "the peer hung up"
+            raise ConnectionLost(f"cannot connect to {endpoint}: {reason}") from error
 
     def run_engine(self, engine: ConnectionEndpoint) -> None:
         self.engine = engine

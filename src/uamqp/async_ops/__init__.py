@@ -1,0 +1,18 @@
+"""The asynchronous API: clients, and the connections, sessions and links under them."""
+
+from .client_async import AMQPClientAsync, AsyncMessageIter, ReceiveClientAsync, SendClientAsync
+from .connection_async import ConnectionAsync
+from .receiver_async import MessageReceiverAsync
+from .sender_async import MessageSenderAsync
+from .session_async import SessionAsync
+
+__all__ = [
+    "AMQPClientAsync",
+    "AsyncMessageIter",
+    "ConnectionAsync",
+    "MessageReceiverAsync",
+    "MessageSenderAsync",
+    "ReceiveClientAsync",
+    "SendClientAsync",
+    "SessionAsync",
+]

@@ -1,0 +1,194 @@
+"""What senders and receivers of the asynchronous API have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, Self, TypeVar
+from uuid import uuid4
+
+from .. import address, errors
+from .._legacy import fields, incoming, names, octets, text
+from ..aio.link import Link
+from ..codec import definitions
+from ..constants import MessageReceiverState, MessageSenderState, ReceiverSettleMode, SenderSettleMode
+from .session_async import SessionAsync
+from .utils import LoopBound
+
+_log = logging.getLogger(__name__)
+
+L = TypeVar("L", bound=Link)
+State = MessageSenderState | MessageReceiverState
+
+
+class LinkAsync(LoopBound, Generic[L]):
+    """A sender or receiver, and its state.
+
+    Attributes:
+        name: bytes.
+        source, target: the termini, as they were given.
+        error_policy: sets the `action` of errors of the link.
+    """
+
+    _states: ClassVar[Any]
+    _kind: ClassVar[str]
+
+    def __init__(
+        self,
+        session: SessionAsync,
+        source: address.Address | str | bytes | None,
+        target: address.Address | str | bytes | None,
+        name: str | bytes | None,
+        send_settle_mode: SenderSettleMode | None,
+        receive_settle_mode: ReceiverSettleMode | None,
+        max_message_size: int | None,
+        properties: Mapping[Any, Any] | None,
+        desired_capabilities: Any,
+        error_policy: errors.ErrorPolicy | None,
+        debug: bool,
+        encoding: str,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> None:
+        super().__init__(loop)
+        self._session = session
+        self._encoding = encoding
+        self.name = octets(name or f"{self._kind}-link-{uuid4()}", encoding)
+        self.source = source
+        self.target = target
+        self.send_settle_mode = send_settle_mode or SenderSettleMode.Unsettled
+        self.receive_settle_mode = receive_settle_mode or ReceiverSettleMode.PeekLock
+        self.max_message_size = max_message_size
+        self.error_policy = error_policy or errors.ErrorPolicy()
+        self._properties = fields(properties, encoding)
+        self._desired_capabilities = names(desired_capabilities, encoding)
+        self._level = logging.INFO if debug else logging.DEBUG
+        self._modern: L | None = None
+        self._state: Any = self._states.Idle
+        self._error: BaseException | None = None
+        self._opening = asyncio.Lock()
+
+    # --- opening ----------------------------------------------------------------------------------------------
+
+    async def open_async(self) -> None:
+        """Attach the link, and begin the session and open the connection where that was not done.
+
+        Safe to call twice; a link that has ended does not come back.
+
+        Raises:
+            LinkDetach: the peer refused; `condition` says why.
+            ClientTimeout: the peer did not answer.
+            AMQPConnectionError, AuthenticationException, …: as `ConnectionAsync.open_async`.
+        """
+        self._check_loop()
+        async with self._opening:
+            if self._modern is not None or self._error is not None:
+                self.get_state()
+                return
+            self._change_state(self._states.Opening)
+            try:
+                await self._session.begin_async()
+                with errors.translated(self.error_policy):
+                    self._modern = await self._attach()
+            except BaseException as error:
+                self._error = error if isinstance(error, errors.AMQPConnectionError) else None
+                self._change_state(self._states.Idle if self._error is None else self._states.Error)
+                self._tell_refused(error)
+                raise
+            keeper = self._session._connection._keeper
+            if keeper is not None:
+                keeper.guard(self._modern)
+            self._change_state(self._states.Open)
+            self._tell_attached(self._modern)
+
+    async def _attach(self) -> L:
+        raise NotImplementedError
+
+    def _wire_source(self, *, ours: bool) -> definitions.Source:
+        if self.source is None:
+            return definitions.Source()
+        return address.Source.for_node(self.source, self._encoding).to_source({} if ours else self._peer_properties)
+
+    def _wire_target(self, *, ours: bool) -> definitions.Target:
+        if self.target is None:
+            return definitions.Target()
+        return address.Target.for_node(self.target, self._encoding).to_target({} if ours else self._peer_properties)
+
+    @property
+    def _peer_properties(self) -> Mapping[Any, Any]:
+        return self._session._connection.modern.remote_properties
+
+    def _tell_attached(self, link: L) -> None:
+        on_attach = self._session._on_attach
+        endpoint = link._endpoint
+        if on_attach is not None:
+            on_attach(
+                address.Source.from_c_obj(endpoint.source, self._encoding),
+                address.Target.from_c_obj(endpoint.target, self._encoding),
+                incoming(link.remote_properties) or None,
+                None,
+            )
+
+    def _tell_refused(self, error: BaseException) -> None:
+        on_attach = self._session._on_attach
+        if on_attach is not None and isinstance(error, errors.LinkDetach):
+            on_attach(None, None, None, error)
+
+    # --- state ------------------------------------------------------------------------------------------------
+
+    def get_state(self) -> Any:
+        """The state of the link; raises the error of one that has ended, each time."""
+        if self._error is not None:
+            raise self._error
+        if self._modern is not None and self._modern.error is not None:
+            with errors.translated(self.error_policy):
+                try:
+                    raise self._modern.error.again()
+                finally:
+                    self._change_state(self._states.Error)
+        return self._state
+
+    def on_state_changed(self, previous_state: Any, new_state: Any) -> None:
+        """Is called when the state changes; subclasses may override it."""
+        _log.log(self._level, "the %s %r: %s -> %s", self._kind, self.name, previous_state, new_state)
+
+    def _change_state(self, state: Any) -> None:
+        previous, self._state = self._state, state
+        if previous is not state:
+            self.on_state_changed(previous, state)
+
+    async def _usable(self) -> L:
+        """The attached link. Raises the error of one that has ended."""
+        if self._modern is None:
+            await self.open_async()
+        self.get_state()
+        assert self._modern is not None
+        return self._modern
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    async def destroy_async(self) -> None:
+        """Detach the link; safe to call twice. Session and connection live on."""
+        async with self._opening:
+            link, self._modern = self._modern, None
+            if link is not None:
+                self._change_state(self._states.Closing)
+                await self._detach(link)
+            self._change_state(self._states.Idle)
+
+    async def close_async(self) -> None:
+        """The same as `destroy_async`."""
+        await self.destroy_async()
+
+    async def _detach(self, link: L) -> None:
+        await link.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open_async()
+        return self
+
+    async def __aexit__(self, *args: object) -> None:
+        await self.destroy_async()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {text(self.name, self._encoding)!r}, {self._state.name}>"

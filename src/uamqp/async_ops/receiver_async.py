@@ -1,0 +1,273 @@
+"""Receivers of the asynchronous API."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from .. import address, errors, exceptions
+from .._legacy import fields, text
+from .._signatures import also_in_order
+from ..aio.credit import Manual, Prefetch
+from ..aio.receiver import Receiver
+from ..codec.message import Message as CodecMessage
+from ..codec.primitives import LEGACY
+from ..constants import MessageReceiverState, ReceiverSettleMode, SenderSettleMode
+from ..engine.delivery import IncomingDelivery
+from ..engine.limits import MAX_MESSAGE_SIZE
+from ..message import Message
+from ._link import LinkAsync
+from .session_async import SessionAsync
+
+_log = logging.getLogger(__name__)
+
+#: Deliveries that the peer may send ahead, where nothing else is said.
+PREFETCH: Final = 300
+_MODES: Final = {
+    SenderSettleMode.Unsettled: "unsettled",
+    SenderSettleMode.Settled: "settled",
+    SenderSettleMode.Mixed: "mixed",
+}
+#: The arguments in the order of uamqp 1.6.11, in which the fourth is the function that is handed the messages.
+_OLD_ORDER: Final = (
+    *("session", "source", "target", "on_message_received", "name", "receive_settle_mode", "send_settle_mode"),
+    *(
+        "max_message_size",
+        "prefetch",
+        "properties",
+        "error_policy",
+        "debug",
+        "encoding",
+        "desired_capabilities",
+        "loop",
+    ),
+)
+
+OnMessage = Callable[[Message], Any]
+
+
+class MessageReceiverAsync(LinkAsync[Receiver]):
+    """A link that receives messages from one node.
+
+    Take them with `receive_message_batch_async`; or give `on_message_received`, which is handed them while
+    `work_async` of the receiver or of its connection runs.
+
+    Args:
+        session: what it is in.
+        source: the node to receive from: a `Source`, a URL, or its name.
+        target: the name of this end.
+        name: the name of the link; a new one by default.
+        receive_settle_mode: `PeekLock` (the default): the application settles each message; `ReceiveAndDelete`:
+            messages are gone with their delivery.
+        max_message_size: bytes of the largest message to take.
+        prefetch: messages that the peer may send ahead; 0: none, until `reset_link_credit_async`.
+        link_properties: link properties; `properties` is the same.
+        desired_capabilities: capabilities asked of the peer: a list of names.
+        loop: the event loop, as a check.
+        on_message_received: a function or coroutine function.
+        send_settle_mode: how the peer shall send.
+        error_policy: sets the `action` of errors.
+        debug: log what happens at level INFO.
+        encoding: of str.
+    """
+
+    _states = MessageReceiverState
+    _kind = "receiver"
+
+    @also_in_order(*_OLD_ORDER, when=lambda args: len(args) > 3 and callable(args[3]))
+    def __init__(
+        self,
+        session: SessionAsync,
+        source: address.Address | str | bytes,
+        target: address.Address | str | bytes | None,
+        name: str | bytes | None = None,
+        receive_settle_mode: ReceiverSettleMode | None = None,
+        max_message_size: int | None = None,
+        prefetch: int | None = None,
+        link_properties: Mapping[Any, Any] | None = None,
+        desired_capabilities: Any = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        on_message_received: OnMessage | None = None,
+        send_settle_mode: SenderSettleMode | None = None,
+        properties: Mapping[Any, Any] | None = None,
+        error_policy: errors.ErrorPolicy | None = None,
+        debug: bool = False,
+        encoding: str = "UTF-8",
+    ) -> None:
+        if send_settle_mode is None and receive_settle_mode is ReceiverSettleMode.ReceiveAndDelete:
+            send_settle_mode = SenderSettleMode.Settled
+        super().__init__(
+            session,
+            source,
+            target,
+            name,
+            send_settle_mode,
+            receive_settle_mode,
+            max_message_size or MAX_MESSAGE_SIZE,
+            link_properties if properties is None else properties,
+            desired_capabilities,
+            error_policy,
+            debug,
+            encoding,
+            loop,
+        )
+        self.on_message_received = on_message_received
+        self.encoding = encoding
+        self._prefetch = PREFETCH if prefetch is None else prefetch
+        self._arrived: deque[IncomingDelivery] = deque()
+        session._connection._receivers.add(self)
+
+    async def _attach(self) -> Receiver:
+        assert self.max_message_size is not None
+        return await self._session.modern.receiver(
+            None,
+            credit=Prefetch(self._prefetch) if self._prefetch else Manual(),
+            source=self._wire_source(ours=False),
+            target=self._wire_target(ours=True),
+            name=self.name.decode(self._encoding),
+            # The application's word settles, also where nothing is left to say: see `ReceiverSettleMode`.
+            settle_mode="first",
+            sender_settle_mode=_MODES[self.send_settle_mode],
+            max_message_size=self.max_message_size,
+            desired_capabilities=self._desired_capabilities,
+            properties=self._properties,
+        )
+
+    # --- receiving --------------------------------------------------------------------------------------------
+
+    async def receive_message_batch_async(
+        self, max_batch_size: int | None = None, *, timeout: float = 0
+    ) -> list[Message]:
+        """Take the messages that are there; where there are none, wait for the first.
+
+        Args:
+            max_batch_size: how many at most; by default `prefetch`.
+            timeout: milliseconds to wait; 0 waits for ever.
+
+        Returns:
+            One message or more; an empty list where none came in time.
+
+        Raises:
+            LinkDetach, AMQPConnectionError: the link is gone.
+        """
+        most = max_batch_size or self._prefetch or 1
+        await self._wait(most, timeout / 1000 if timeout else None)
+        return [self._take() for _ in range(min(most, len(self._arrived)))]
+
+    async def work_async(self) -> None:
+        """Hand what arrived to `on_message_received`; raises the error of a link that has ended, each time."""
+        await self._usable()
+        await self._hand_out(0.0)
+        self.get_state()
+
+    async def reset_link_credit_async(self, link_credit: int, **kwargs: Any) -> None:
+        """Let the peer send `link_credit` messages from now on; with ``drain=True`` only what it has at hand."""
+        receiver = await self._usable()
+        with errors.translated(self.error_policy):
+            receiver.flow(link_credit, drain=bool(kwargs.get("drain", False)))
+
+    async def _wait(self, most: int, seconds: float | None) -> bool:
+        """Wait until there is a message, and take what is there, at most `most`; False where none came in time."""
+        if not self._arrived:
+            receiver = await self._usable()
+            with errors.translated(self.error_policy):
+                self._arrived.extend(await receiver.receive_many(most, timeout=seconds))
+        return bool(self._arrived)
+
+    def _take(self) -> Message:
+        """The next of the messages that were waited for."""
+        delivery = self._arrived.popleft()
+        message = CodecMessage.decode(delivery.payload, delivery.message_format, LEGACY)
+        settler = None
+        if not delivery.presettled:
+            if self.receive_settle_mode is ReceiverSettleMode.PeekLock:
+                settler = partial(self._settle, delivery)
+            else:
+                # The peer did not send it settled, although it was asked to.
+                delivery.accept()
+        received = Message(message=message, settler=settler, delivery_no=delivery.id, encoding=self._encoding)
+        received.delivery_tag = delivery.tag
+        return received
+
+    async def _hand_out(self, seconds: float | None, most: int | None = None) -> int:
+        """Hand messages to `on_message_received`, after waiting up to `seconds` for the first; how many there were."""
+        if self.on_message_received is None or self._modern is None:
+            return 0
+        count = 0
+        if await self._wait(most or self._prefetch or 1, seconds):
+            while self._arrived and (most is None or count < most):
+                await self._hand_over(self._take())
+                count += 1
+        return count
+
+    async def _hand_over(self, message: Message) -> None:
+        assert self.on_message_received is not None
+        try:
+            result = self.on_message_received(message)
+            if inspect.isawaitable(result):
+                await result
+        except KeyboardInterrupt:
+            _give_up(message)
+            raise errors.AMQPClientShutdown from None
+        except Exception:
+            _log.exception("the function that is handed messages failed; the message goes back to the node")
+            _give_up(message)
+
+    # --- settling ---------------------------------------------------------------------------------------------
+
+    def _settle(self, delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
+        """The settler of a message; may be called in any thread."""
+        error = delivery.error or delivery.link.error
+        if error is not None:
+            raise _cannot_tell(error)
+        self._session._connection._call_from_any_thread(partial(_say, delivery, response))
+
+    async def _detach(self, link: Receiver) -> None:
+        while self._arrived:
+            delivery = self._arrived.popleft()
+            if not delivery.settled:
+                delivery.release()
+        await link.close()
+
+
+def _say(delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
+    """Tell the peer what became of a delivery."""
+    try:
+        if isinstance(response, errors.MessageRejected):
+            delivery.reject(
+                text(response.error_condition), text(response.error_description), fields(response.error_info)
+            )
+        elif isinstance(response, errors.MessageModified):
+            delivery.modify(
+                delivery_failed=bool(response.failed),
+                undeliverable_here=bool(response.undeliverable),
+                annotations=fields(response.annotations),
+            )
+        elif isinstance(response, errors.MessageReleased):
+            delivery.release()
+        else:
+            delivery.accept()
+    except exceptions.AMQPError as error:
+        raise _cannot_tell(error) from error
+
+
+def _cannot_tell(error: exceptions.AMQPError) -> RuntimeError:
+    failure = RuntimeError(
+        f"Unable to send message disposition: the link has ended ({error}). The message may be delivered again."
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def _give_up(message: Message) -> None:
+    try:
+        if not message.settled:
+            message.modify(True, True)
+    except RuntimeError as error:
+        _log.warning("%s", error)

@@ -1,0 +1,107 @@
+"""Sessions of the asynchronous API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Self
+
+from .. import errors
+from .._signatures import also_in_order
+from ..aio.session import Session
+from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
+from ..message import Message
+from .connection_async import ConnectionAsync
+from .utils import LoopBound
+
+#: Is called with source, target, link properties and error of each attach that the peer sends in a session.
+OnAttach = Callable[[Any, Any, Any, Any], Any]
+
+
+def _is_old_order(args: tuple[Any, ...]) -> bool:
+    return len(args) > 5 or (len(args) > 4 and callable(args[4]))
+
+
+class SessionAsync(LoopBound):
+    """A session on a connection. Links begin it when they need it; `begin_async` does so at once.
+
+    Args:
+        connection: what it is on.
+        incoming_window: transfers that the peer may have under way.
+        outgoing_window: accepted; what goes out is bounded by the peer's window.
+        handle_max: links that it may have, less one.
+        loop: the event loop, as a check.
+        on_attach: is called with source, target, properties and error of each attach that the peer sends.
+    """
+
+    @also_in_order(
+        *("connection", "incoming_window", "outgoing_window", "handle_max", "on_attach", "loop"), when=_is_old_order
+    )
+    def __init__(
+        self,
+        connection: ConnectionAsync,
+        incoming_window: int | None = None,
+        outgoing_window: int | None = None,
+        handle_max: int | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        on_attach: OnAttach | None = None,
+    ) -> None:
+        super().__init__(loop)
+        self._connection = connection
+        self.incoming_window = incoming_window or INCOMING_WINDOW
+        self.outgoing_window = outgoing_window or INCOMING_WINDOW
+        self.handle_max = HANDLE_MAX if handle_max is None else handle_max
+        self._on_attach = on_attach
+        self._session: Session | None = None
+        self._beginning = asyncio.Lock()
+
+    async def begin_async(self) -> None:
+        """Begin the session, and open the connection where that was not done; safe to call twice.
+
+        Raises:
+            MessageHandlerError: the peer ended the session.
+            ClientTimeout: the peer did not answer.
+            AMQPConnectionError, AuthenticationException, …: as `ConnectionAsync.open_async`.
+        """
+        self._check_loop()
+        connection = self._connection
+        await connection.open_async()
+        async with self._beginning:
+            if self._session is None:
+                with errors.translated(connection.error_policy):
+                    self._session = await connection.modern.session(
+                        incoming_window=self.incoming_window, handle_max=self.handle_max
+                    )
+            elif self._session.error is not None:
+                with errors.translated(connection.error_policy):
+                    raise self._session.error.again()
+
+    @property
+    def modern(self) -> Session:
+        """The session of `uamqp.aio` under this one. Raises AMQPConnectionError where it was not begun."""
+        if self._session is None:
+            raise errors.AMQPConnectionError("the session has not begun; await begin_async() first")
+        return self._session
+
+    async def mgmt_request_async(self, message: Message, operation: Any, *args: Any, **kwargs: Any) -> Message:
+        """A request to the management node. Raises NotSupported: it is not there yet."""
+        raise errors.NotSupported("management requests (mgmt_request_async) are not there yet")
+
+    async def destroy_async(self) -> None:
+        """End the session and its links; safe to call twice. The connection lives on."""
+        async with self._beginning:
+            session, self._session = self._session, None
+            if session is not None:
+                await session.close()
+
+    async def end_async(self) -> None:
+        """The same as `destroy_async`."""
+        await self.destroy_async()
+
+    async def __aenter__(self) -> Self:
+        await self.begin_async()
+        return self
+
+    async def __aexit__(self, *args: object) -> None:
+        await self.destroy_async()

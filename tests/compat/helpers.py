@@ -1,0 +1,56 @@
+"""Small things that several tests need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import uamqp.aio as amqp
+from uamqp.broker import Broker
+from uamqp.broker.nodes import Entry, Node, Refused
+
+
+async def put(broker: Broker, queue: str, *bodies: Any) -> None:
+    """Put messages into a queue of the broker: bodies, or messages of `uamqp.aio`."""
+    async with amqp.connect(broker.url, user="user", password="secret") as connection:
+        async with connection.sender(queue) as sender:
+            await sender.send_many(bodies)
+
+
+async def take(broker: Broker, queue: str) -> list[amqp.Message]:
+    """All messages that are ready in a queue of the broker."""
+    async with amqp.connect(broker.url, user="user", password="secret") as connection:
+        async with connection.receiver(queue) as receiver:
+            messages = []
+            while deliveries := await receiver.receive_many(100, timeout=0.1):
+                for delivery in deliveries:
+                    messages.append(delivery.message)
+                    delivery.accept()
+            return messages
+
+
+async def bodies(broker: Broker, queue: str) -> list[Any]:
+    """The bodies of all messages that are ready in a queue of the broker."""
+    return [message.body for message in await take(broker, queue)]
+
+
+class Refuser(Node):
+    """A node that refuses as many messages as it is told to, and keeps the others.
+
+    Attributes:
+        attempts: the payloads that came.
+        kept: those it took.
+    """
+
+    def __init__(self, broker: Broker, name: str, condition: str, times: int = 1 << 30) -> None:
+        super().__init__(name)
+        self._condition = condition
+        self._times = times
+        self.attempts: list[bytes] = []
+        self.kept: list[bytes] = []
+        broker._nodes[name] = self
+
+    def put(self, entry: Entry) -> None:
+        self.attempts.append(entry.payload)
+        if len(self.attempts) <= self._times:
+            raise Refused(self._condition, "not today")
+        self.kept.append(entry.payload)

@@ -1,0 +1,595 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from uamqp.aio.connection import open_connection
+from uamqp.aio.options import connection_options
+from uamqp.broker import Broker
+from uamqp.engine.connection import EMPTY_FRAME
+from uamqp.exceptions import ConnectionLost, InDoubt, LocalProtocolError, NotSent, OperationTimeout
+from uamqp.sync import Connection, OnDemand, connect
+from uamqp.transport import blocking
+from uamqp.transport.address import Endpoint, parse_url
+from uamqp.transport.blocking import BlockingDriver
+
+from ..aio.peers import BOUND, Mute, Peer, threaded_server
+from .test_event_loop import closed_port, full_port
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker.running() as broker:
+        yield broker
+
+
+@pytest.fixture
+def connection(broker: Broker) -> Iterator[Connection]:
+    with connect(broker.url, timeout=BOUND) as connection:
+        yield connection
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + BOUND
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+class Polls:
+    """Counts waits for the socket in place of `select.poll`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.sleeping = threading.Event()
+        real = select.poll
+
+        class Counted:
+            def __init__(poll) -> None:  # noqa: N805
+                poll.real = real()
+                poll.register = poll.real.register
+
+            def poll(poll, milliseconds: int) -> Any:  # noqa: N805
+                self.count += 1
+                self.sleeping.set()
+                return poll.real.poll(milliseconds)
+
+        module = type("select", (), {"poll": Counted, "POLLIN": select.POLLIN, "POLLOUT": select.POLLOUT})
+        monkeypatch.setattr(blocking, "select", module)
+
+
+@contextmanager
+def interrupted(delay: float = 0.05) -> Iterator[None]:
+    """A KeyboardInterrupt for this thread while it waits."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(delay, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def round_trip(connection: Connection) -> None:
+    with connection.sender("round-trip") as sender, connection.receiver("round-trip") as receiver:
+        sender.send("there and back")
+        delivery = receiver.receive()
+        assert delivery.body == "there and back"
+        delivery.accept()
+
+
+# -- connecting ------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_listens() -> None:
+    with closed_port() as port, pytest.raises(ConnectionLost, match=f"cannot connect to amqp://127.0.0.1:{port}: "):
+        connect(f"amqp://127.0.0.1:{port}")
+
+
+def test_a_name_that_does_not_resolve() -> None:
+    with pytest.raises(ConnectionLost, match=r"cannot connect to amqp://nowhere\.invalid:5672: "):
+        connect("amqp://nowhere.invalid")
+
+
+def test_nobody_accepts() -> None:
+    with full_port() as port, pytest.raises(OperationTimeout, match=r"no connection to .* within 0\.1 s"):
+        connect(f"amqp://127.0.0.1:{port}", connect_timeout=0.1)
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    with full_port() as dead, threaded_server(Peer) as server:
+        alive = parse_url(server.url).port
+        addresses = [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", dead)),
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", alive)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: addresses)
+        stream = blocking._connect(Endpoint("two.example", 5672, False), time.monotonic() + 0.4)
+        assert stream.getpeername()[1] == alive
+        stream.close()
+
+
+def test_a_peer_that_never_opens() -> None:
+    with (
+        threaded_server(lambda: Mute("on_open")) as server,
+        pytest.raises(OperationTimeout, match="did not finish the opening handshake"),
+    ):
+        connect(server.url, connect_timeout=0.1)
+
+
+def test_a_peer_that_hangs_up_at_once() -> None:
+    class Rude(Peer):
+        def authenticate(self, mechanism: str, response: bytes) -> str | None:
+            self.cut()
+            return None
+
+    with threaded_server(Rude) as server, pytest.raises(ConnectionLost):
+        connect(server.url, timeout=BOUND)
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc on this system")
+def test_no_descriptor_is_left_open(broker: Broker) -> None:
+    def refused() -> None:
+        with closed_port() as port, pytest.raises(ConnectionLost):
+            connect(f"amqp://127.0.0.1:{port}")
+
+    def used() -> None:
+        with connect(broker.url, timeout=BOUND) as connection:
+            connection.sender("q").send(b"x")
+
+    def closed_by_the_peer() -> None:
+        connection = connect(broker.url, timeout=BOUND)
+        broker.call(broker.drop_connections)
+        connection.wait_closed(timeout=BOUND)
+        # Not closed here, and yet nothing is held.
+
+    def handshake_failed() -> None:
+        with pytest.raises(ConnectionLost):
+            connect(broker.url.replace("amqp:", "amqps:"), timeout=BOUND)
+
+    before = len(descriptors())
+    for use in (refused, used, closed_by_the_peer, handshake_failed):
+        use()
+        # The broker, in its own thread, may need a moment for its end of the connection.
+        wait_until(lambda: broker.call(lambda: broker.connections) == 0)
+        wait_until(lambda: len(descriptors()) == before)
+
+
+def test_no_descriptors_are_left_to_open(monkeypatch: pytest.MonkeyPatch, broker: Broker) -> None:
+    def fail() -> None:
+        raise OSError(24, "Too many open files")
+
+    before = len(descriptors())
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pipe", fail)
+        with pytest.raises(ConnectionLost, match="Too many open files"):
+            connect(broker.url, timeout=BOUND)
+    wait_until(lambda: broker.call(lambda: broker.connections) == 0)
+    assert len(descriptors()) == before
+
+
+# -- callers ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_from_inside_a_running_loop_is_refused(connection: Connection) -> None:
+    sender = connection.sender("q")
+
+    async def run() -> None:
+        with pytest.raises(LocalProtocolError, match=r"use uamqp\.aio there"):
+            sender.send(b"x")
+        with pytest.raises(LocalProtocolError, match=r"use uamqp\.aio there"):
+            sender.send_nowait(b"x")
+        with pytest.raises(LocalProtocolError, match=r"use uamqp\.aio there"):
+            connect("amqp://127.0.0.1:1")
+
+    asyncio.run(run())
+    sender.send(b"x")
+
+
+def test_calls_from_inside_a_call_of_the_same_thread(connection: Connection) -> None:
+    with connection.sender("in") as sender, connection.receiver("in", credit=OnDemand()) as receiver:
+        sender.send_many(["a", "b", "c"])
+        with connection.sender("out") as out:
+            out.send_many(receiver.receive().body for _ in range(3))
+    with connection.receiver("out") as receiver:
+        assert [receiver.receive().body for _ in range(3)] == ["a", "b", "c"]
+
+
+def test_many_threads_on_one_connection(connection: Connection) -> None:
+    threads, count = 8, 30
+
+    def work(number: int) -> list[Any]:
+        with connection.sender(f"q{number}") as sender, connection.receiver(f"q{number}") as receiver:
+            bodies = []
+            for n in range(count):
+                sender.send(f"{number}-{n}")
+                delivery = receiver.receive()
+                bodies.append(delivery.body)
+                delivery.accept()
+            return bodies
+
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(pool.map(work, range(threads)))
+    assert results == [[f"{number}-{n}" for n in range(count)] for number in range(threads)]
+
+
+def test_many_threads_on_one_sender_and_one_receiver(connection: Connection) -> None:
+    threads, count = 6, 50
+    sender, receiver = connection.sender("q"), connection.receiver("q", prefetch=10)
+
+    def send(number: int) -> set[int]:
+        return {sender.send(f"{number}-{n}").id for n in range(count)}
+
+    def receive(number: int) -> list[Any]:
+        bodies = []
+        for _ in range(count):
+            delivery = receiver.receive()
+            bodies.append(delivery.body)
+            delivery.accept()
+        return bodies
+
+    with ThreadPoolExecutor(2 * threads) as pool:
+        received = [pool.submit(receive, n) for n in range(threads)]
+        sent = [pool.submit(send, n) for n in range(threads)]
+        ids = [id for future in sent for id in future.result(BOUND)]
+        bodies = [body for future in received for body in future.result(BOUND)]
+    assert len(ids) == len(set(ids)) == threads * count
+    assert sorted(bodies) == sorted(f"{number}-{n}" for number in range(threads) for n in range(count))
+
+
+def test_threads_that_wait_sleep(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One waits for the socket, the others for it, and nobody looks again and again."""
+    receivers = [connection.receiver(f"q{n}") for n in range(4)]
+    polls = Polls(monkeypatch)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(receiver.receive, timeout=0.3) for receiver in receivers]
+        for future in waiting:
+            with pytest.raises(OperationTimeout):
+                future.result(BOUND)
+    # Each is leader until its own time is over; coarse timers may need a second look.
+    assert 1 <= polls.count <= 16
+
+
+def test_another_thread_takes_the_lead(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = connection.sender("late")
+    first, second = connection.receiver("early"), connection.receiver("late")
+    polls = Polls(monkeypatch)
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(first.receive, timeout=0.1)
+        assert polls.sleeping.wait(BOUND)
+        follower = pool.submit(second.receive)
+        with pytest.raises(OperationTimeout):
+            leader.result(BOUND)
+        assert not follower.done()
+        sender.send("at last")
+        assert follower.result(BOUND).body == "at last"
+
+
+def test_the_leader_hears_what_another_thread_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link of the thread that waits for the socket is ended by another one; no byte of the peer tells it."""
+    with threaded_server(Peer) as server, connect(server.url, timeout=BOUND) as connection:
+        receiver = connection.receiver("q", prefetch=1)
+        polls = Polls(monkeypatch)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(receiver.receive)
+            assert polls.sleeping.wait(BOUND)
+            server.call(server.peer.freeze)
+            receiver.close(timeout=0.05)
+            with pytest.raises(LocalProtocolError, match="is closed"):
+                waiting.result(BOUND)
+        server.call(server.peer.thaw)
+
+
+def test_the_connection_is_closed_under_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    with threaded_server(Peer) as server:
+        connection = connect(server.url, timeout=BOUND)
+        receiver = connection.receiver("q")
+        polls = Polls(monkeypatch)
+        before = len(descriptors())
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(receiver.receive)
+            assert polls.sleeping.wait(BOUND)
+            server.call(server.peer.freeze)
+            connection.close(timeout=0.05)
+            with pytest.raises(ConnectionLost):
+                waiting.result(BOUND)
+        assert len(descriptors()) == before - 3
+
+
+def test_a_follower_has_more_to_write_than_the_leader_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    with threaded_server(Peer) as server, connect(server.url, timeout=BOUND) as connection:
+        receiver, sender = connection.receiver("q"), connection.sender("q")
+        polls = Polls(monkeypatch)
+        with ThreadPoolExecutor(1) as pool:
+            leader = pool.submit(receiver.receive, timeout=None)
+            assert polls.sleeping.wait(BOUND)
+            sender.send(bytes(20_000_000))
+            assert not leader.done()
+            server.call(server.peer.sender.send, b"\x00\x53\x75\xa0\x01x")
+            assert leader.result(BOUND).body == b"x"
+
+
+# -- interrupts ------------------------------------------------------------------------------------------------------
+
+in_main_thread = pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals come to the main thread only"
+)
+
+
+@in_main_thread
+def test_an_interrupt_while_waiting_does_no_harm(connection: Connection) -> None:
+    receiver = connection.receiver("q", prefetch=5)
+    with interrupted(), pytest.raises(KeyboardInterrupt):
+        receiver.receive(timeout=None)
+    assert receiver._aio._wanted == 0
+    round_trip(connection)
+
+
+@in_main_thread
+def test_an_interrupt_while_following_does_no_harm(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, receiver = connection.receiver("other"), connection.receiver("q")
+    polls = Polls(monkeypatch)
+    with ThreadPoolExecutor(1) as pool:
+        leader = pool.submit(other.receive)
+        assert polls.sleeping.wait(BOUND)
+        with interrupted(), pytest.raises(KeyboardInterrupt):
+            receiver.receive(timeout=None)
+        round_trip(connection)
+        connection.sender("other").send("x")
+        assert leader.result(BOUND).body == "x"
+
+
+@in_main_thread
+def test_an_interrupted_send_takes_back_what_was_not_sent() -> None:
+    with threaded_server(type("Mean", (Peer,), {"credit": 0})) as server:
+        with connect(server.url, timeout=BOUND) as connection:
+            sender = connection.sender("q")
+            with interrupted(), pytest.raises(KeyboardInterrupt):
+                sender.send(b"never")
+            assert not sender._aio._endpoint.queue
+            server.call(server.peer.receiver.flow, 5)
+            sender.send(b"later")
+        assert [delivery.body for delivery in server.peer.messages] == [b"later"]
+
+
+def test_an_interrupt_inside_the_engine_ends_the_connection(connection: Connection) -> None:
+    """Nobody knows what state it left the engine in."""
+    receiver = connection.receiver("q")
+
+    def interrupted_turn() -> None:
+        raise KeyboardInterrupt
+
+    connection._driver._run_timers = interrupted_turn  # type: ignore[method-assign]
+    connection._driver.call_at(time.monotonic(), lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        receiver.receive()
+    del connection._driver._run_timers  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLost):
+        receiver.receive()
+
+
+def test_an_interrupt_inside_a_call_ends_the_connection(connection: Connection) -> None:
+    sender = connection.sender("q")
+
+    def messages() -> Iterator[bytes]:
+        yield b"x"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sender.send_many(messages())
+    with pytest.raises(ConnectionLost):
+        sender.send(b"x")
+
+
+def test_an_error_of_the_caller_s_own_iterable_does_no_harm(connection: Connection) -> None:
+    def messages() -> Iterator[bytes]:
+        yield b"x"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        connection.sender("q").send_many(messages())
+    round_trip(connection)
+
+
+# -- bytes and time --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 5_000_000])
+def test_messages_of_any_size(connection: Connection, size: int) -> None:
+    body = os.urandom(size)
+    connection.sender("q").send(body)
+    delivery = connection.receiver("q").receive()
+    assert delivery.body == body
+    delivery.accept()
+
+
+def test_a_peer_that_stops_reading_stops_the_sender() -> None:
+    with threaded_server(Peer) as server, connect(server.url, timeout=BOUND) as connection:
+        sender = connection.sender("q")
+        server.call(server.peer.freeze)
+        deliveries = [sender.send_nowait(bytes(65_536)) for _ in range(300)]
+        driver = connection._driver
+        assert connection._aio._engine.paused
+        assert driver._unsent_size < 2 * 1024 * 1024
+        with pytest.raises(OperationTimeout, match="was not sent within"):
+            sender.send(b"impatient", timeout=0.01)
+        server.call(server.peer.thaw)
+        for delivery in deliveries:
+            sender.settlement(delivery)
+        assert len(server.peer.messages) == 300
+        assert not driver._unsent
+
+
+def test_a_peer_that_resets_while_much_is_unsent() -> None:
+    with threaded_server(Peer) as server, connect(server.url, timeout=BOUND) as connection:
+        sender = connection.sender("q")
+        server.call(server.peer.freeze)
+        deliveries = [sender.send_nowait(bytes(65_536)) for _ in range(300)]
+        server.call(server.peer.cut)
+        fates = set()
+        for delivery in deliveries:
+            with pytest.raises((InDoubt, NotSent)) as caught:
+                sender.settlement(delivery)
+            fates.add(type(caught.value))
+        assert fates == {InDoubt, NotSent}
+        with pytest.raises(ConnectionLost):
+            sender.send(b"x")
+
+
+def test_time_outs_longer_than_poll_knows(connection: Connection) -> None:
+    receiver = connection.receiver("q")
+    connection.sender("q").send("x", timeout=1e12)
+    assert receiver.receive(timeout=float("inf")).body == "x"
+
+
+def test_a_time_out_of_nothing_looks_once(connection: Connection) -> None:
+    receiver = connection.receiver("q")
+    with pytest.raises(OperationTimeout):
+        receiver.receive(timeout=0)
+    connection.sender("q").send("x")
+    assert receiver.receive().body == "x"
+
+
+def test_many_time_outs_leave_few_timers(connection: Connection) -> None:
+    receiver = connection.receiver("q")
+    for n in range(300):
+        assert receiver.receive_many(1, timeout=n / 1e6) == []
+    sender = connection.sender("q")
+    for n in range(300):
+        sender.send(b"x", timeout=30 + n / 7)
+    assert len(connection._driver._timers) <= 2 * blocking._MANY_TIMERS
+
+
+def bare(url: str, **options: Any) -> tuple[BlockingDriver, Any]:
+    """A driver that no watch looks after, and its connection."""
+    defaults: dict[str, Any] = dict.fromkeys(
+        ["user", "password", "sasl", "ssl_context", "ca_file", "cert_file", "key_file", "hostname", "container_id"]
+    )
+    defaults |= {"max_frame_size": 65_536, "channel_max": 255, "idle_timeout": 30.0, "properties": None}
+    defaults |= {"desired_capabilities": (), "timeout": BOUND, "connect_timeout": BOUND}
+    defaults |= {"allow_plaintext_credentials": False, **options}
+    driver = BlockingDriver()
+    return driver, driver.run(open_connection(driver, connection_options(parse_url(url), **defaults)))
+
+
+def test_a_peer_is_not_silent_whose_bytes_were_not_read_yet() -> None:
+    with threaded_server(Peer) as server:
+        driver, connection = bare(server.url, idle_timeout=0.1)
+        # This thread computes, and nobody reads what the peer sends.
+        time.sleep(0.15)
+        server.call(server.peer.write, EMPTY_FRAME)
+        time.sleep(0.02)
+        driver.run(connection.close())
+        assert connection.error.condition is None
+        assert str(connection.error) == "the connection is closed"
+
+
+def test_waiting_for_nothing_is_an_error_and_no_hang() -> None:
+    with threaded_server(Peer) as server:
+        driver, connection = bare(server.url)
+        driver.run(connection.close())
+        driver._timers.clear()
+
+        async def wait() -> None:
+            await driver.waiter()
+
+        with pytest.raises(LocalProtocolError, match="the connection is closed"):
+            driver.run(wait())
+        assert driver.run(driver.sleep(0.01)) is None
+
+
+def test_tasks_run_beside_the_calls() -> None:
+    with threaded_server(Peer) as server:
+        driver, connection = bare(server.url)
+        events = []
+
+        async def tick() -> None:
+            for n in range(3):
+                await driver.sleep(0.001)
+                events.append(n)
+
+        async def for_ever() -> None:
+            try:
+                await driver.waiter()
+            finally:
+                events.append("cancelled")
+
+        driver.spawn(tick(), "tick")
+        driver.spawn(for_ever(), "for ever")
+        driver.run(driver.sleep(0.1))
+        assert events == [0, 1, 2]
+        driver.run(connection.close())
+        assert events == [0, 1, 2, "cancelled"]
+
+
+def test_a_task_that_is_over_cannot_be_cancelled() -> None:
+    driver = BlockingDriver()
+
+    async def nothing() -> None:
+        pass
+
+    task = driver.spawn(nothing(), "nothing")
+    assert isinstance(task, blocking._Task)
+    task.step()
+    task.cancel()
+    assert task.error is None
+
+
+def test_a_driver_without_stream_has_nothing_to_do() -> None:
+    driver = BlockingDriver()
+    driver.tick()
+    driver.keep_alive()
+    driver._interrupt_leader()
+    assert driver.next_deadline() is None
+
+    async def disconnect() -> None:
+        await driver.disconnect(1.0)
+
+    driver.run(disconnect())
+
+
+def test_a_full_pipe_of_wake_ups_is_enough(connection: Connection) -> None:
+    driver = connection._driver
+    for _ in range(100_000):
+        driver._interrupt_leader()
+    round_trip(connection)
+
+
+def test_keep_alive_leaves_a_busy_connection_alone(connection: Connection) -> None:
+    driver = connection._driver
+    with driver._lock:
+        thread = threading.Thread(target=driver.keep_alive)
+        thread.start()
+        thread.join(BOUND)
+        assert not thread.is_alive()
+    driver._leader = blocking._Task(driver.sleep(0))
+    driver.keep_alive()
+    driver._leader.cancel()
+    driver._leader = None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts with strace")
+def test_the_pipe_is_not_inherited(connection: Connection) -> None:
+    assert not os.get_inheritable(connection._driver._wakeup_read)
+    assert not os.get_inheritable(connection._driver._wakeup_write)
