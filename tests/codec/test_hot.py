@@ -117,6 +117,8 @@ def agrees_on_disposition(data: bytes) -> bool:
 def test_transfers(transfer: Transfer, payload: bytes) -> None:
     understood = agrees_on_transfer(transfer.encode() + payload)
     usual = transfer.rcv_settle_mode is None and not transfer.resume and not transfer.aborted
+    # A first transfer must have a tag; the strict way says so.
+    usual = usual and (transfer.delivery_id is None or transfer.delivery_tag is not None)
     assert understood or not usual
 
 
@@ -160,6 +162,16 @@ SHAPES = [
     "d0 00000006 00000002 43 43",
     "d0 0000000c 00000003 52 07 70 00000001 40",
     "c0 05 03 43 43 a0 00",
+    "c0 05 03 43 40 a0 00",
+    "c0 09 05 43 43 a0 00 70 80013700 42",
+    "c0 07 04 43 43 a0 00 52 09",
+    "c0 06 04 43 43 a0 00 41",
+    "c0 07 05 43 43 a0 00 43 43",
+    "c0 08 06 43 43 a0 00 43 41 43",
+    "c0 08 06 43 43 a0 00 43 41 40",
+    "c0 0e 0c 43 43 a0 00 43 41 41 40 40 40 40 41 40",
+    "c0 0d 0b 43 43 a0 00 43 41 41 40 40 42 42 41",
+    "c0 0d 0b 43 43 a0 00 43 41 41 40 40 41 42 41",
     "c0 04 03 43 43 40",
     "c0 03 02 43 41",
     "c0 03 02 41 43",

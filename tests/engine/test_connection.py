@@ -30,6 +30,7 @@ from uamqp.exceptions import (
     DecodeError,
     IdleTimeout,
     LocalProtocolError,
+    NotSent,
     RemoteProtocolError,
 )
 
@@ -316,8 +317,10 @@ def test_before_open_frames_are_small() -> None:
     engine, _ = server()
     engine.receive_data(AMQP_HEADER + (8193).to_bytes(4, "big") + b"\x02\x00\x00\x00")
     assert engine.error is not None and engine.error.condition == FRAMING
-    assert sent(engine) == AMQP_HEADER
-    assert engine.closed
+    # Who closes must have opened.
+    data = sent(engine)
+    assert data.startswith(AMQP_HEADER)
+    assert data.index(b"\x00\x53\x10") < data.index(b"\x00\x53\x18")
 
 
 def test_empty_frames_are_heartbeats() -> None:
@@ -608,3 +611,64 @@ def test_a_local_act_that_is_not_legal() -> None:
     wire = Wire().open()
     with pytest.raises(LocalProtocolError, match="OPEN"):
         wire.client.open()
+
+
+def test_open_on_another_channel() -> None:
+    engine, _ = server()
+    engine.receive_data(AMQP_HEADER + frame(1, Open("peer").encode()))
+    assert engine.error is not None and engine.error.condition == FRAMING
+
+
+@pytest.mark.parametrize("error", [None, Error(Symbol("amqp:connection:forced"))])
+def test_a_peer_that_does_not_answer_close_is_given_up(error: Error | None) -> None:
+    wire = Wire().open()
+    wire.client.close(error)
+    deadline = wire.client.tick(100.0)
+    assert deadline == 110.0
+    assert wire.client.tick(109.0) == deadline
+    assert wire.client.tick(110.0) is None
+    assert wire.client.closed
+    assert len(wire.client_log.named("close")) == 1
+
+
+def test_a_peer_that_broke_a_rule_is_given_up() -> None:
+    engine, log = opened()
+    engine.receive_data(frame(9, End().encode()))
+    deadline = engine.tick(5.0)
+    assert deadline == 15.0 and not engine.closed
+    assert engine.tick(deadline) is None
+    assert engine.closed
+    assert len(log.named("close")) == 1
+
+
+def test_nothing_follows_close() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    sender, _ = wire.sender(session, "out", credit=5)
+    receiver, remote = wire.receiver(session, "in", credit=5)
+    remote.send(b"\x00\x53\x75\xa0\x01x")
+    wire.run()
+    wire.client.close()
+    assert sent(wire.client).endswith(frame(0, Close().encode()))
+    delivery = sender.send(b"\x00\x53\x75\xa0\x01x")
+    receiver.flow(9)
+    receiver.queue[0].accept()
+    wire.client.resume()
+    begin = Begin(next_outgoing_id=0, incoming_window=1, outgoing_window=1)
+    wire.client.receive_data(frame(5, begin.encode()) + frame(0, End().encode()))
+    assert sent(wire.client) == b""
+    wire.client.receive_data(frame(0, Close().encode()))
+    assert wire.client.closed and delivery.id == -1
+    assert isinstance(delivery.failure(), NotSent)
+    # It ended as asked: the peer did nothing wrong.
+    assert wire.client_log.named("close") == [("close", None)]
+
+
+def test_after_close_with_an_error_what_is_under_way_is_discarded() -> None:
+    wire = Wire().open()
+    receiver, remote = wire.receiver(credit=5)
+    wire.client.close(Error(Symbol("amqp:connection:forced")))
+    remote.send(b"\x00\x53\x75\xa0\x01x")
+    wire.run()
+    assert len(receiver.queue) == 0
+    assert wire.client.closed

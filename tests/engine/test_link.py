@@ -6,7 +6,7 @@ import pytest
 
 from uamqp.codec.definitions import Error, Source, Target
 from uamqp.codec.hot import frame
-from uamqp.codec.performatives import Attach, Detach
+from uamqp.codec.performatives import Attach, Detach, Flow, decode_performative
 from uamqp.codec.values import Symbol
 from uamqp.engine.states import LinkState
 from uamqp.exceptions import LinkDetached, LinkRedirected, LinkStolen, LocalProtocolError, MessageTooLarge, SessionEnded
@@ -164,8 +164,12 @@ def test_a_link_needs_a_session_that_is_mapped() -> None:
     link = session.sender("s")
     with pytest.raises(LocalProtocolError):
         link.attach(Source(), Target())
-    with pytest.raises(LocalProtocolError, match="not attached"):
+    with pytest.raises(LocalProtocolError, match="not mapped"):
         link.send(b"x")
+    session.begin()
+    wire.run()
+    with pytest.raises(LocalProtocolError, match="not attached"):
+        session.sender("t").send(b"x")
 
 
 def test_calls_that_are_not_legal() -> None:
@@ -233,3 +237,41 @@ def test_each_end_has_its_own_settle_mode_and_only_wishes_for_the_other() -> Non
     wire.run()
     assert sender.sender_settle_mode == remote.sender_settle_mode == 1
     assert sender.settle_first and remote.settle_first
+
+
+def test_nothing_follows_detach_but_flows_of_the_session() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    sender, receiver = wire.sender(session, credit=5)
+    waiting, _ = wire.sender(session, "waiting")
+    queued = waiting.send(b"x")
+    for link in (sender, waiting):
+        link.detach()
+    wire.client.data_to_send()
+    with pytest.raises(LocalProtocolError, match="DETACH_SENT"):
+        sender.send(b"x")
+    receiver.flow(7, drain=True, echo=True)
+    wire.server_log.links[-1].flow(3)  # type: ignore[attr-defined]
+    wire.carry(wire.server, wire.client)
+    data = b"".join(wire.client.data_to_send())
+    assert b"\x00\x53\x14" not in data
+    # The echo is answered, for the session alone.
+    flow, _ = decode_performative(data, 8, len(data))
+    assert isinstance(flow, Flow) and flow.handle is None
+    assert queued.id == -1
+
+
+def test_nothing_follows_end() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    sender, receiver = wire.sender(session, "out", credit=5)
+    incoming, _ = wire.receiver(session, "in", credit=5)
+    session.end()
+    wire.client.data_to_send()
+    for call in (lambda: sender.send(b"x"), lambda: incoming.flow(5)):
+        with pytest.raises(LocalProtocolError, match="END_SENT"):
+            call()
+    receiver.flow(100, echo=True)
+    wire.carry(wire.server, wire.client)
+    session.send_flow()
+    assert wire.client.data_to_send() == []

@@ -10,7 +10,7 @@ from uamqp.codec.performatives import Attach, Detach, Transfer
 from uamqp.engine.limits import MAX_CREDIT, MAX_EMPTY_TRANSFERS, MAX_TRANSFERS_PER_DELIVERY
 from uamqp.engine.receiver import ReceiverEndpoint
 from uamqp.engine.states import LinkState
-from uamqp.exceptions import LinkDetached, LocalProtocolError, SessionEnded
+from uamqp.exceptions import EncodeError, LinkDetached, LocalProtocolError, SessionEnded
 
 from .wire import Wire
 
@@ -318,3 +318,70 @@ def test_the_last_frame_may_be_empty() -> None:
     transfer(wire, BODY, delivery_id=0, delivery_tag=b"t", more=True)
     transfer(wire, b"")
     assert [d.payload for d in receiver.queue] == [BODY]
+
+
+def test_what_was_under_way_when_credit_was_taken_back_arrives() -> None:
+    wire, receiver = receiving(credit=5)
+    receiver.flow(0)
+    for n in range(3):
+        transfer(wire, delivery_id=n, delivery_tag=b"t")
+    transfer(wire, delivery_id=3, delivery_tag=b"t", more=True)
+    transfer(wire, b"", more=False)
+    assert [d.id for d in receiver.queue] == [0, 1, 2, 3]
+    assert receiver.credit == 0
+    receiver.flow(1)
+    for n in (4, 5):
+        transfer(wire, delivery_id=n, delivery_tag=b"t")
+    assert receiver.error is not None and len(receiver.queue) == 5
+
+
+def test_credit_taken_back_and_given_again_is_not_given_twice() -> None:
+    wire, receiver = receiving(credit=5)
+    receiver.flow(2)
+    receiver.flow(4)
+    for n in range(5):
+        transfer(wire, delivery_id=n, delivery_tag=b"t")
+    assert receiver.error is None
+    transfer(wire, delivery_id=5, delivery_tag=b"t")
+    failed(wire, receiver, "amqp:link:transfer-limit-exceeded")
+
+
+def test_the_sender_may_give_back_credit_that_was_taken_back() -> None:
+    wire, receiver = receiving(credit=5)
+    receiver.flow(1)
+    wire.client.receive_data(encode_flow(0, [0, 9, 0, 9, 0, 4, 0], False, False))
+    assert (receiver.delivery_count, receiver.credit, receiver.error) == (4, 0, None)
+    wire.client.receive_data(encode_flow(0, [0, 9, 0, 9, 0, 6, 0], False, False))
+    failed(wire, receiver, "amqp:invalid-field")
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_resumed_delivery_is_ignored(frames: int) -> None:
+    wire, receiver = receiving(credit=5)
+    for n in range(frames):
+        transfer(wire, BODY, delivery_id=0, delivery_tag=b"t", resume=True, more=n < frames - 1)
+    transfer(wire, delivery_id=1, delivery_tag=b"u")
+    assert [d.id for d in receiver.queue] == [1]
+    assert receiver.credit == 3
+    assert receiver.session.incoming_unsettled.keys() == {1}
+
+
+@pytest.mark.parametrize("fields", [{"delivery_id": 0}, {"delivery_id": 0, "delivery_tag": b"t", "rcv_settle_mode": 1}])
+def test_fields_that_the_first_transfer_must_and_must_not_have(fields: dict[str, Any]) -> None:
+    wire, receiver = receiving()
+    transfer(wire, **fields)
+    assert isinstance(receiver.session.error, SessionEnded)
+    assert receiver.session.error.condition == "amqp:invalid-field"
+
+
+def test_an_outcome_that_does_not_fit_in_a_frame_is_refused_here() -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    receiver, sender = wire.receiver(credit=1)
+    sender.send(BODY)
+    wire.run()
+    delivery = receiver.queue[0]
+    with pytest.raises(EncodeError, match="state"):
+        delivery.reject("app:bad", "x" * 600)
+    delivery.accept()
+    wire.run()
+    assert receiver.session.incoming_unsettled == {}

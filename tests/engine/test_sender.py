@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from uamqp.codec.definitions import Accepted, Modified, Received, Rejected, Released
+from uamqp.codec.definitions import Accepted, Modified, Received, Rejected, Released, TransactionalState
 from uamqp.codec.hot import encode_disposition, encode_flow, frame
 from uamqp.codec.performatives import Detach
-from uamqp.codec.values import Described
+from uamqp.codec.values import Described, Symbol
 from uamqp.engine.limits import OUTPUT_HIGH_WATER
 from uamqp.exceptions import EncodeError, InDoubt, LinkDetached, MessageTooLarge, NotSent
 from uamqp.exceptions import Modified as ModifiedError
@@ -388,3 +388,50 @@ def test_withdrawing_the_last_message_that_waits_for_the_window() -> None:
     wire.run()
     assert len(receiver.queue) == 0
     assert sender.send(BODY).id == 0
+
+
+@pytest.mark.parametrize("number", [2**31, 2**32 - 1])
+@pytest.mark.parametrize("drain", [False, True])
+def test_credit_and_windows_of_any_size(number: int, drain: bool) -> None:
+    wire = Wire().open()
+    sender, _ = wire.sender(credit=3)
+    sender.send(BODY)
+    wire.run()
+    queued = [sender.send(BODY) for _ in range(5)]
+    wire.client.receive_data(encode_flow(0, [1, number, 0, number, 0, 1, number], drain, False))
+    assert all(d.id >= 0 for d in queued)
+    assert sender.credit == (0 if drain else (number + 1 - 6) & 0xFFFFFFFF)
+
+
+def test_a_receiver_that_does_not_know_of_our_begin_counts_from_there() -> None:
+    wire = Wire().open()
+    session = wire.begin(first_id=7)
+    sender, _ = wire.sender(session, credit=100)
+    for _ in range(3):
+        sender.send(BODY)
+    for _ in range(2):
+        wire.client.receive_data(encode_flow(0, [-1, 20, 0, 9], False, False))
+        assert session.outgoing_limit == 27
+
+
+def test_a_state_that_is_no_outcome_settles_nothing() -> None:
+    wire = Wire().open()
+    sender, _ = wire.sender(credit=3, receiver_settle_mode=1)
+    delivery = sender.send(BODY)
+    wire.client.data_to_send()
+    for state in (TransactionalState(b"t"), Received(0, 0)):
+        wire.client.receive_data(encode_disposition(0, True, 0, 0, False, state.encode()))
+        assert delivery.state == state and not delivery.settled
+    wire.client.receive_data(encode_disposition(0, True, 0, 0, False, Released().encode()))
+    assert isinstance(delivery.failure(), ReleasedError)
+
+
+def test_an_outcome_too_large_to_echo_is_settled_without() -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    sender, _ = wire.sender(credit=3)
+    delivery = sender.send(BODY)
+    wire.client.data_to_send()
+    state = Modified(message_annotations={Symbol("x-opt-a"): "y" * 600})
+    wire.client.receive_data(encode_disposition(0, True, 0, 0, False, state.encode()))
+    assert delivery.settled and delivery.state == state
+    assert len(b"".join(wire.client.data_to_send())) < 100

@@ -542,3 +542,18 @@ def test_a_frame_that_ends_in_the_middle_of_a_field() -> None:
     # A list that claims to be whole, and the last bytes of the read.
     wire.client.receive_data(frame(0, b"\x00\x53\x14\xc0\x05\x02\x43\x70\x00\x00"))
     assert wire.client.error is not None and wire.client.error.condition == "amqp:decode-error"
+
+
+def test_drain_without_handle() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    receive(wire, Flow(next_incoming_id=0, incoming_window=1, next_outgoing_id=0, outgoing_window=0, drain=True))
+    ended_with(wire, session, "amqp:invalid-field")
+
+
+def test_errors_with_long_names_fit_in_small_frames() -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    session = wire.begin()
+    receive(wire, Attach(name="ü" * 400, handle=0, role=False, initial_delivery_count=0))
+    receive(wire, Attach(name="ü" * 400, handle=1, role=False, initial_delivery_count=0))
+    ended_with(wire, session, "amqp:session:handle-in-use")

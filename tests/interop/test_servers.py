@@ -92,11 +92,8 @@ async def test_no_outcome(connection: amqp.Connection) -> None:
             await sender.send("x", timeout=0.05)
 
 
-#: Servers answer an attach with wishes of their own; what holds is what each end says of itself (spec 2.7.3).
-settle_modes = pytest.mark.xfail(reason="LinkEndpoint._attaching lets the peer's wish win", strict=False)
-
-
-@pytest.mark.parametrize("mode", [pytest.param("settled", marks=settle_modes), "unsettled", "mixed"])
+@pytest.mark.parametrize("mode", ["settled", "unsettled", "mixed"])
+# Servers answer an attach with wishes of their own; what holds is what each end says of itself (spec 2.7.3).
 async def test_sender_settle_modes(server: Talker, connection: amqp.Connection, mode: str) -> None:
     address = unique("accept")
     async with connection.sender(address, settle_mode=mode) as sender:
@@ -126,7 +123,6 @@ async def test_outcomes_arrive(server: Talker, connection: amqp.Connection) -> N
     assert modified["annotations"] == {"x-opt-note": "hm"}
 
 
-@settle_modes
 async def test_receiver_settle_mode_second(server: Talker, connection: amqp.Connection) -> None:
     address = unique("give/1")
     async with connection.receiver(address, settle_mode="second") as receiver:

@@ -31,7 +31,7 @@ NODE: Final = "$cbs"
 _UNAUTHORIZED: Final = Symbol("amqp:unauthorized-access")
 #: Seconds for the answer to put-token.
 TIMEOUT: Final = 10.0
-#: How often a token that was refused, or could not be had, is tried again.
+#: How often a token that was refused is put again, and a renewal that failed is tried again.
 RETRIES: Final = 3
 #: A token is renewed when this part of its life is left.
 REFRESH_PART: Final = 0.1
@@ -70,8 +70,8 @@ class TokenKeeper:
         refresh_window: seconds before the expiry at which to renew; by default a tenth of what is left of the life
             of the token when it is put.
         timeout: seconds for the peer's answer.
-        retries: how often putting the first token is tried again where it is refused or cannot be had; renewals are
-            tried as often again, spread over what is left of the life of the old token.
+        retries: how often the first token is put again where it is refused; renewals are tried again as often, spread
+            over what is left of the life of the old token.
         backoff: seconds between two tries.
         clock: the time of day, in seconds.
         sleep: waits for some seconds; by default as the connection's driver does.
@@ -146,9 +146,10 @@ class TokenKeeper:
             await requests.close()
 
     async def _put_first(self) -> None:
+        token = await self._get_token()
         for retry in range(self._retries + 1):
             try:
-                return await self._renew()
+                return await self._put(token)
             except (TokenError, OperationTimeout):
                 if retry == self._retries:
                     raise
@@ -156,13 +157,15 @@ class TokenKeeper:
         return None
 
     async def _renew(self) -> None:
-        """Get a token and put it. Raises TokenError also where it is no younger than the one that there is."""
+        """Get another token and put it. Raises TokenError also where there is no other."""
         token = await self._get_token()
-        old = self._token
+        if self._token is not None and token.text == self._token.text:
+            raise TokenError(f"there is no newer token for {self._audience} than the one that is about to expire")
+        await self._put(token)
+
+    async def _put(self, token: Token) -> None:
         if token.expires_at is not None and token.expires_at <= self._clock():
             raise TokenError(f"the token for {self._audience} has expired")
-        if old is not None and token.text == old.text:
-            raise TokenError(f"there is no newer token for {self._audience} than the one that is about to expire")
         if self._requests is None or not self._requests.usable:
             if self._requests is not None:
                 await self._requests.close()

@@ -38,7 +38,7 @@ def frame(channel: int, body: bytes, frame_type: int = 0) -> bytes:
 def decode_transfer(data: bytes, pos: int, end: int) -> tuple[int, int, bytes, int, int, int, int] | None:
     """A transfer without receiver settle mode, state, resume and aborted (spec 2.7.5).
 
-    Returns handle, delivery-id (-1 absent), delivery-tag (empty: absent or empty), message-format,
+    Returns handle, delivery-id (-1 absent), delivery-tag (b"" where both are absent), message-format,
     settled (0, 1; -1 absent), more (0, 1) and the position of the payload.
     """
     code = data[pos]
@@ -93,10 +93,12 @@ def decode_transfer(data: bytes, pos: int, end: int) -> tuple[int, int, bytes, i
             start = pos + 2
             pos = start + data[pos + 1]
             tag = data[start:pos]
-        elif code == 0x40:
+        elif code == 0x40 and delivery_id < 0:
             pos += 1
         else:
             return None
+    elif delivery_id >= 0:
+        return None
     if count > 3:
         code = data[pos]
         if code == 0x43 or code == 0x40:

@@ -58,6 +58,7 @@ from .errors import (
     wire_error,
 )
 from .limits import (
+    CLOSE_TIMEOUT,
     MAX_HONOURED_IDLE_TIMEOUT,
     MIN_HONOURED_IDLE_TIMEOUT,
     MIN_MAX_FRAME_SIZE,
@@ -65,7 +66,7 @@ from .limits import (
     PRE_OPEN_FRAME_SIZE,
 )
 from .observer import Observer
-from .receiver import ReceiverEndpoint, transfer_fields
+from .receiver import ReceiverEndpoint
 from .sasl import SaslClient, SaslServer
 from .sender import SenderEndpoint
 from .session import SessionEndpoint
@@ -75,6 +76,9 @@ from .states import CONNECTION, ConnectionState, Event, SessionState
 AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
 SASL_HEADER: Final = b"AMQP\x03\x01\x00\x00"
 EMPTY_FRAME: Final = b"\x00\x00\x00\x08\x02\x00\x00\x00"
+
+#: Bytes of a disposition frame beside its state, with all ids at their longest.
+_DISPOSITION_OVERHEAD: Final = 40
 
 _AMQP_FRAME: Final = 0
 _SASL_FRAME: Final = 1
@@ -112,8 +116,11 @@ class ConnectionEndpoint:
         "_aside",
         "_aside_needed",
         "_aside_size",
+        "_close_deadline",
+        "_close_sent",
         "_credited",
         "_dirty",
+        "_discarding",
         "_heartbeat_interval",
         "_last_sent",
         "_open_frame",
@@ -167,6 +174,10 @@ class ConnectionEndpoint:
         self.last_received = 0.0
         self._last_sent = 0.0
         self._heartbeat_interval = 0.0
+        self._close_sent = False
+        self._close_deadline = 0.0
+        #: What the peer sends is of no interest any more (spec 2.4.6, DISCARDING).
+        self._discarding = False
         #: The limit on the peer's frames, and on ours: small until open was exchanged.
         self.max_frame_size = PRE_OPEN_FRAME_SIZE
         self.remote_max_frame_size = MIN_MAX_FRAME_SIZE
@@ -225,6 +236,10 @@ class ConnectionEndpoint:
             session.flush_runs()
         self.send(0, Close(error=error).encode())
         self.state = state
+        # Nothing may follow close; a stream that takes no more holds back what takes the fast way, too.
+        self._close_sent = True
+        self.paused = True
+        self._discarding = self._discarding or state is ConnectionState.DISCARDING
         if state is ConnectionState.END:
             self.closed = True
 
@@ -261,7 +276,7 @@ class ConnectionEndpoint:
             return
         if self.state in (ConnectionState.OPENED, ConnectionState.OPEN_SENT, ConnectionState.CLOSE_RCVD):
             self.close(wire_error(condition, description[:512]))
-        elif self.state is ConnectionState.OPEN_RCVD:
+        elif self.state in (ConnectionState.OPEN_RCVD, ConnectionState.HDR_EXCH):
             # Spec 2.4.1: whoever closes must have opened.
             self.open()
             self.close(wire_error(condition, description[:512]))
@@ -281,10 +296,16 @@ class ConnectionEndpoint:
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the stream."""
+        if self._close_sent:
+            return
         self.output.append(data)
         if not self.output_pending:
             self.output_pending = True
             self.observer.on_output()
+
+    def fits(self, state: bytes) -> bool:
+        """Whether a disposition with this encoded state is a frame that the peer takes."""
+        return len(state) + _DISPOSITION_OVERHEAD <= self.remote_max_frame_size
 
     def mark_dirty(self, session: SessionEndpoint) -> None:
         """The session has dispositions to write with the next output."""
@@ -326,6 +347,8 @@ class ConnectionEndpoint:
 
     def resume(self) -> None:
         """The stream takes bytes again."""
+        if self._close_sent:
+            return
         self.paused = False
         for session in list(self._sessions.values()):
             session.pump()
@@ -334,8 +357,15 @@ class ConnectionEndpoint:
     # -- time ----------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> float | None:
-        """Do what is due at `now` (seconds, monotonic): heartbeat, idle time-out. Returns when to call again, or None."""
-        if self.closed or self.error is not None:
+        """Do what is due at `now` (seconds, monotonic): heartbeat, time-outs. Returns when to call again, or None."""
+        if self.closed:
+            return None
+        if self._close_sent:
+            if not self._close_deadline:
+                self._close_deadline = now + CLOSE_TIMEOUT
+            if now < self._close_deadline:
+                return self._close_deadline
+            self.lose(None)
             return None
         deadlines = []
         idle = self.settings.idle_timeout
@@ -432,7 +462,7 @@ class ConnectionEndpoint:
                 self._put_aside(data, pos, frame_size)
                 return
             # The straight path: a plain AMQP frame for a mapped session, descriptor 0x00 0x53 0x14.
-            if doff == 2 and frame_type == 0 and frame_size > 12 and self.error is None:
+            if doff == 2 and frame_type == 0 and frame_size > 12 and not self._discarding:
                 session = channels.get(channel)
                 if (
                     session is not None
@@ -584,13 +614,14 @@ class ConnectionEndpoint:
 
     def _on_performative(self, performative: Composite, channel: int, payload: bytes) -> None:
         if isinstance(performative, Open):
+            if channel:
+                raise self.framing_violation(f"open on channel {channel}")
             self._on_open(performative)
             return
         if isinstance(performative, Close):
             self._on_close(performative)
             return
-        if self.error is not None or self.state is ConnectionState.DISCARDING:
-            # We gave up on the connection; what was under way is of no interest (spec 2.4.6).
+        if self._discarding:
             return
         if self.remote_open is None or self.state is ConnectionState.END:
             raise ConnectionViolation(ILLEGAL_STATE, f"{type(performative).__name__} before open or after close")
@@ -612,7 +643,7 @@ class ConnectionEndpoint:
             return
         try:
             if isinstance(performative, Transfer):
-                session.on_transfer(*transfer_fields(performative), payload, bool(performative.aborted))
+                session.on_transfer_frame(performative, payload)
             elif isinstance(performative, Disposition):
                 session.on_disposition_frame(performative)
             elif isinstance(performative, Flow):
@@ -628,7 +659,7 @@ class ConnectionEndpoint:
             session.fail(violation.condition, violation.description)
 
     def framing_violation(self, description: str) -> ConnectionViolation:
-        """For limits whose violation the specification answers with close (spec 2.7.1 channel-max, 2.7.2 handle-max)."""
+        """For limits whose violation is answered with close (spec 2.7.1 channel-max, 2.7.2 handle-max)."""
         return ConnectionViolation(FRAMING_ERROR, description)
 
     def _on_open(self, remote: Open) -> None:
@@ -654,6 +685,9 @@ class ConnectionEndpoint:
         self._ended(error)
 
     def _on_begin(self, begin: Begin, channel: int) -> None:
+        if self._close_sent:
+            # There is no answering any more.
+            return
         if channel in self._remote_channels:
             raise ConnectionViolation(ILLEGAL_STATE, f"begin on channel {channel}, where a session is")
         if begin.remote_channel is None:
@@ -717,6 +751,7 @@ class ConnectionEndpoint:
         if self.error is not None:
             return
         self.error = error or ConnectionClosed("the connection is closed")
+        self._discarding = True
         for session in list(self._sessions.values()):
             session.state = SessionState.ENDED
             session.ended(self.error)

@@ -6,11 +6,11 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from ..codec.composite import Composite
-from ..codec.definitions import ACCEPTED, RELEASED, Accepted, Error, Modified, Received, Rejected, Released
+from ..codec.definitions import ACCEPTED, RELEASED, Accepted, Error, Modified, Rejected, Released
 from ..codec.message import Message
 from ..codec.primitives import encode
 from ..codec.values import Described, Symbol
-from ..exceptions import AMQPError, InDoubt, LocalProtocolError
+from ..exceptions import AMQPError, EncodeError, InDoubt, LocalProtocolError
 from ..exceptions import Modified as ModifiedError
 from ..exceptions import Rejected as RejectedError
 from ..exceptions import Released as ReleasedError
@@ -26,7 +26,7 @@ State = Composite | Described
 
 def is_terminal(state: State | None) -> bool:
     """Whether a delivery state is an outcome, that is, will not change any more (spec 3.4)."""
-    return state is not None and not isinstance(state, Received)
+    return isinstance(state, Composite) and "outcome" in state.PROVIDES
 
 
 class OutgoingDelivery:
@@ -176,7 +176,8 @@ class IncomingDelivery:
     def accept(self) -> None:
         """The message was processed (spec 3.4.2)."""
         if self.settled or self.state is not None:
-            return self._nothing_to_settle()
+            self._nothing_to_settle()
+            return
         self.state = ACCEPTED
         link = self.link
         session = link.session
@@ -222,10 +223,13 @@ class IncomingDelivery:
     def settle(self, state: State) -> None:
         """Settle with any outcome; the four methods above are the usual ones."""
         if self.settled or self.state is not None:
-            return self._nothing_to_settle()
+            self._nothing_to_settle()
+            return
         encoded = ACCEPTED_STATE if state is ACCEPTED else encode(state)
-        self.state = state
         link = self.link
+        if not link.session.connection.fits(encoded):
+            raise EncodeError("the outcome is larger than a frame that the peer takes", field="state")
+        self.state = state
         if link.settle_first:
             self.settled = True
             link.session.incoming_unsettled.pop(self.id, None)

@@ -17,6 +17,9 @@ from ..exceptions import (
     SessionEnded,
 )
 
+#: Bytes of text in an error of our own: it must fit in a frame of 512 bytes with room to spare.
+_ERROR_TEXT: Final = 200
+
 INTERNAL_ERROR: Final = "amqp:internal-error"
 NOT_FOUND: Final = "amqp:not-found"
 DECODE_ERROR: Final = "amqp:decode-error"
@@ -37,8 +40,8 @@ LINK_STOLEN: Final = "amqp:link:stolen"
 
 
 def wire_error(condition: str, description: str) -> Error:
-    """An error to send."""
-    return Error(Symbol(condition), description)
+    """An error to send; short enough for the smallest frame a peer may ask for."""
+    return Error(Symbol(condition), description.encode()[:_ERROR_TEXT].decode(errors="ignore"))
 
 
 def _parts(error: Error | None) -> tuple[str, dict[str, Any]]:

@@ -43,6 +43,9 @@ MIN_HONOURED_IDLE_TIMEOUT: Final = 1.0
 #: Seconds: longer ones are as good as none, and would overflow timers.
 MAX_HONOURED_IDLE_TIMEOUT: Final = 86_400.0
 
+#: Seconds that a peer has to answer close before the stream is closed without it.
+CLOSE_TIMEOUT: Final = 10.0
+
 #: Challenges in one SASL exchange: no mechanism needs more, an endless exchange never ends.
 MAX_SASL_CHALLENGES: Final = 8
 

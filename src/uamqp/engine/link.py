@@ -49,9 +49,9 @@ class LinkEndpoint:
         "remote_handle",
         "remote_max_message_size",
         "role",
+        "sender_settle_mode",
         "session",
         "settle_first",
-        "sender_settle_mode",
         "state",
     )
 
@@ -150,7 +150,7 @@ class LinkEndpoint:
         self.detach(error=error)
 
     def detach(self, *, closed: bool = True, error: Error | None = None) -> None:
-        """Send detach; `closed` ends the link for good, else it is only suspended. Does nothing on a link that ended."""
+        """Send detach; `closed` ends the link for good, else it is only suspended. Does nothing where it ended."""
         if self.state in (LinkState.DETACH_SENT, LinkState.ENDED, LinkState.DETACHED):
             return
         session = self.session
@@ -160,6 +160,8 @@ class LinkEndpoint:
             return
         session.flush_runs()
         session.connection.send(session.channel, Detach(handle=self.handle, closed=closed, error=error).encode())
+        # No transfer may follow: without credit everything takes the way that looks at the state.
+        self.limit = self.delivery_count
         if self.state is LinkState.ENDED:
             session.forget(self)
 
@@ -210,6 +212,7 @@ class LinkEndpoint:
         """Raise where the link has ended or is not attached yet."""
         if self.error is not None:
             raise self.error.again()
+        self.session.check_usable()
         if self.state is not LinkState.ATTACHED:
             raise LocalProtocolError(f"the link {self.name!r} is not attached ({self.state.value})")
 

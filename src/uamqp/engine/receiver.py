@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from ..codec.performatives import Attach, Transfer
+from ..codec.performatives import Attach
 from ..exceptions import AMQPError, LocalProtocolError
 from .delivery import IncomingDelivery
 from .errors import (
@@ -34,9 +34,10 @@ ROLE_RECEIVER: Final = True
 class _Partial:
     """A delivery of which more frames are to come."""
 
-    __slots__ = ("chunks", "empty", "id", "message_format", "settled", "size", "tag", "transfers")
+    __slots__ = ("chunks", "dropped", "empty", "id", "message_format", "settled", "size", "tag", "transfers")
 
-    def __init__(self, id: int, tag: bytes, message_format: int, settled: int) -> None:
+    def __init__(self, id: int, tag: bytes, message_format: int, settled: int, dropped: bool) -> None:
+        self.dropped = dropped
         self.id = id
         self.tag = tag
         self.message_format = message_format
@@ -56,7 +57,7 @@ class ReceiverEndpoint(LinkEndpoint):
         draining: credit was given with drain and is not used up yet.
     """
 
-    __slots__ = ("_partial", "draining", "max_message_size", "queue", "touched")
+    __slots__ = ("_partial", "_surplus", "draining", "max_message_size", "queue", "touched")
 
     def __init__(self, session: SessionEndpoint, name: str) -> None:
         super().__init__(session, name, ROLE_RECEIVER)
@@ -66,13 +67,22 @@ class ReceiverEndpoint(LinkEndpoint):
         #: Whether the link is in the list of those to look at when the present read is over.
         self.touched = False
         self._partial: _Partial | None = None
+        #: Deliveries that may still be under way though the credit for them was taken back (spec 2.6.10).
+        self._surplus = 0
+
+    @property
+    def between_deliveries(self) -> bool:
+        """Whether the next transfer begins a delivery."""
+        return self._partial is None
 
     def flow(self, credit: int, *, drain: bool = False, echo: bool = False) -> None:
         """Let the sender send `credit` deliveries from now on; with `drain`, only what it has at hand (spec 2.6.7)."""
         self.check_usable()
         if not 0 <= credit <= MAX_CREDIT:
             raise LocalProtocolError(f"credit must be 0 to {MAX_CREDIT}, not {credit}")
-        self.limit = (self.delivery_count + credit) & MASK
+        limit = (self.delivery_count + credit) & MASK
+        self._surplus = max(0, distance(limit, self.limit) + self._surplus)
+        self.limit = limit
         self.draining = drain and credit > 0
         self.session.send_flow(self, drain=drain, echo=echo)
 
@@ -85,18 +95,19 @@ class ReceiverEndpoint(LinkEndpoint):
         more: int,
         payload: bytes,
         aborted: bool = False,
+        resume: bool = False,
     ) -> None:
         """One transfer; arguments as `hot.decode_transfer` gives them."""
         session = self.session
-        if self.error is not None or self._partial is not None or more or aborted:
-            whole = self._on_partial_transfer(delivery_id, tag, message_format, settled, more, payload, aborted)
+        if self.error is not None or self._partial is not None or more or aborted or resume:
+            whole = self._on_partial_transfer(delivery_id, tag, message_format, settled, more, payload, aborted, resume)
             if whole is None:
                 return
             delivery_id, tag, message_format, settled = whole.id, whole.tag, whole.message_format, whole.settled
             payload = whole.chunks[0] if len(whole.chunks) == 1 else b"".join(whole.chunks)
-        elif self.delivery_count == self.limit:
-            raise LinkViolation(TRANSFER_LIMIT_EXCEEDED, f"a delivery without credit on the link {self.name!r}")
         else:
+            if self.delivery_count == self.limit:
+                self._use_surplus()
             if delivery_id != session.expected_delivery_id or len(tag) > MAX_DELIVERY_TAG:
                 session.check_delivery(delivery_id, tag)
             if len(payload) > self.max_message_size:
@@ -125,6 +136,7 @@ class ReceiverEndpoint(LinkEndpoint):
         more: int,
         payload: bytes,
         aborted: bool,
+        resume: bool,
     ) -> _Partial | None:
         """One of several frames of a delivery; the delivery when it is whole."""
         self.touch()
@@ -135,11 +147,12 @@ class ReceiverEndpoint(LinkEndpoint):
         partial = self._partial
         if partial is None:
             if self.delivery_count == self.limit:
-                raise LinkViolation(TRANSFER_LIMIT_EXCEEDED, f"a delivery without credit on the link {self.name!r}")
+                self._use_surplus()
             session.check_delivery(delivery_id, tag)
             session.expected_delivery_id = (delivery_id + 1) & MASK
             self.delivery_count = (self.delivery_count + 1) & MASK
-            partial = self._partial = _Partial(delivery_id, tag, message_format, settled)
+            # There is no unsettled map to resume from, so a resumed delivery is ignored (spec 2.7.5).
+            partial = self._partial = _Partial(delivery_id, tag, message_format, settled, resume)
         else:
             # Fields may be left out of further transfers, but not changed (spec 2.7.5).
             if delivery_id >= 0 and delivery_id != partial.id:
@@ -158,7 +171,8 @@ class ReceiverEndpoint(LinkEndpoint):
             return None
         partial.transfers += 1
         if payload:
-            partial.chunks.append(payload)
+            if not partial.dropped:
+                partial.chunks.append(payload)
             partial.size += len(payload)
             partial.empty = 0
         elif more:
@@ -174,7 +188,13 @@ class ReceiverEndpoint(LinkEndpoint):
         if more:
             return None
         self._partial = None
-        return partial
+        return None if partial.dropped else partial
+
+    def _use_surplus(self) -> None:
+        if not self._surplus:
+            raise LinkViolation(TRANSFER_LIMIT_EXCEEDED, f"a delivery without credit on the link {self.name!r}")
+        self._surplus -= 1
+        self.limit = (self.limit + 1) & MASK
 
     def _too_large(self, size: int) -> LinkViolation:
         return LinkViolation(
@@ -186,12 +206,16 @@ class ReceiverEndpoint(LinkEndpoint):
         """The sender's view of the link: how far it has come, having used or given back credit (spec 2.6.7)."""
         if delivery_count >= 0 and delivery_count != self.delivery_count:
             ahead = distance(self.delivery_count, delivery_count)
-            if ahead < 0 or ahead > self.credit:
+            surplus = self._surplus + self.credit - ahead
+            if ahead < 0 or surplus < 0:
                 raise LinkViolation(
                     INVALID_FIELD,
                     f"flow with delivery-count {delivery_count} on the link {self.name!r}, which stands at "
                     f"{self.delivery_count} with credit {self.credit}",
                 )
+            if ahead > self.credit:
+                self._surplus = surplus
+                self.limit = delivery_count
             self.delivery_count = delivery_count
         self.touch()
 
@@ -220,15 +244,3 @@ class ReceiverEndpoint(LinkEndpoint):
             delivery.settled = True
         if ended:
             session.connection.observer.on_incoming_settled(ended)
-
-
-def transfer_fields(transfer: Transfer) -> tuple[int, int, bytes, int, int, int]:
-    """A strictly decoded transfer in the terms of `hot.decode_transfer`, without the payload's position."""
-    return (
-        transfer.handle,
-        -1 if transfer.delivery_id is None else transfer.delivery_id,
-        transfer.delivery_tag or b"",
-        transfer.message_format or 0,
-        -1 if transfer.settled is None else int(transfer.settled),
-        int(transfer.more),
-    )

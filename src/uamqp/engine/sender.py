@@ -11,6 +11,7 @@ from ..exceptions import AMQPError, EncodeError, InDoubt, MessageTooLarge, NotSe
 from .delivery import OutgoingDelivery
 from .link import SENDER_SETTLE_SETTLED, SENDER_SETTLE_UNSETTLED, LinkEndpoint
 from .serial import MASK, distance
+from .states import LinkState
 
 if TYPE_CHECKING:
     from .session import SessionEndpoint
@@ -71,6 +72,7 @@ class SenderEndpoint(LinkEndpoint):
             or session.next_outgoing_id == session.outgoing_limit
             or connection.paused
         ):
+            self.check_usable()
             self.queue.append(delivery)
             session.schedule(self)
             return delivery
@@ -167,11 +169,9 @@ class SenderEndpoint(LinkEndpoint):
             # The receiver had not seen our attach.
             assert self.attach_frame is not None
             delivery_count = self.attach_frame.initial_delivery_count or 0
-        limit = (delivery_count + credit) & MASK
-        # The receiver may take credit back, but what was sent meanwhile stays sent.
-        if distance(self.delivery_count, limit) < 0:
-            limit = self.delivery_count
-        self.limit = limit
+        # The receiver may take credit back, but what it has not seen yet stays sent.
+        unseen = distance(delivery_count, self.delivery_count)
+        self.limit = (delivery_count + credit) & MASK if credit >= unseen else self.delivery_count
         self.drain = drain
         if self.queue:
             self.session.schedule(self)
@@ -179,7 +179,7 @@ class SenderEndpoint(LinkEndpoint):
 
     def finish_drain(self) -> None:
         """Give back the credit that nothing is left to use for, where the receiver asked for that."""
-        if self.drain and not self.queue and self.error is None:
+        if self.drain and not self.queue and self.state is LinkState.ATTACHED:
             self.drain = False
             self.delivery_count = self.limit
             self.session.send_flow(self, drain=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..codec.definitions import ACCEPTED, Error
 from ..codec.hot import encode_disposition, encode_flow
-from ..codec.performatives import Attach, Begin, Detach, Disposition, End, Flow
+from ..codec.performatives import Attach, Begin, Detach, Disposition, End, Flow, Transfer
 from ..codec.primitives import encode
 from ..exceptions import AMQPError, LocalProtocolError, SessionEnded
 from .delivery import IncomingDelivery, OutgoingDelivery, State, is_terminal
@@ -26,7 +26,7 @@ from .errors import (
     wire_error,
 )
 from .limits import HANDLE_MAX, INCOMING_WINDOW, MAX_DELIVERY_TAG
-from .link import LinkEndpoint
+from .link import RECEIVER_SETTLE_SECOND, LinkEndpoint
 from .receiver import ReceiverEndpoint
 from .sender import SenderEndpoint
 from .serial import MASK, distance
@@ -60,6 +60,7 @@ class SessionEndpoint:
 
     __slots__ = (
         "_ending",
+        "_first_id",
         "_free",
         "_handles",
         "_links",
@@ -110,6 +111,7 @@ class SessionEndpoint:
         self._ready: deque[SenderEndpoint] = deque()
         #: Transfer ids of the spec's session windows: a window is kept as the id where it ends.
         self.incoming_window = INCOMING_WINDOW
+        self._first_id = first_id
         self.next_outgoing_id = first_id
         self.outgoing_limit = first_id
         self.next_incoming_id = 0
@@ -148,6 +150,7 @@ class SessionEndpoint:
         if self.state not in (SessionState.MAPPED, SessionState.END_RCVD):
             return
         self.flush_runs()
+        self.outgoing_limit = self.next_outgoing_id
         self.state = self._next(Event.SEND_CLOSE if error is None else Event.SEND_CLOSE_WITH_ERROR)
         self.connection.send(self.channel, End(error=error).encode())
         if self.state is SessionState.ENDED:
@@ -218,7 +221,7 @@ class SessionEndpoint:
                 connection.stall(self)
                 return
             sender = ready.popleft()
-            if sender.error is None and sender.send_next():
+            if sender.state is LinkState.ATTACHED and sender.send_next():
                 if sender.queue:
                     ready.append(sender)
                     continue
@@ -227,6 +230,8 @@ class SessionEndpoint:
 
     def send_flow(self, link: LinkEndpoint | None = None, *, drain: bool = False, echo: bool = False) -> None:
         """Send flow with the state of the session and, if given, of a link; opens our incoming window again."""
+        if self.state is not SessionState.MAPPED:
+            return
         self.incoming_limit = (self.next_incoming_id + self.incoming_window) & MASK
         numbers = [
             self.next_incoming_id if self.remote_begin is not None else -1,
@@ -234,7 +239,7 @@ class SessionEndpoint:
             self.next_outgoing_id,
             OUTGOING_WINDOW,
         ]
-        if link is not None:
+        if link is not None and link.state is LinkState.ATTACHED:
             available = len(link.queue) if isinstance(link, SenderEndpoint) else -1
             numbers += [link.handle, link.delivery_count, link.credit, available]
         self.connection.write(encode_flow(self.channel, numbers, drain, echo))
@@ -313,6 +318,26 @@ class SessionEndpoint:
         self._ready.clear()
         self.connection.observer.on_end(self, error)
 
+    def on_transfer_frame(self, transfer: Transfer, payload: bytes) -> None:
+        """A transfer that went through the strict decoder."""
+        link = self._links.get(transfer.handle)
+        if isinstance(link, ReceiverEndpoint) and link.error is None:
+            if transfer.delivery_tag is None and link.between_deliveries:
+                raise SessionViolation(INVALID_FIELD, "the first transfer of a delivery without delivery-tag")
+            if transfer.rcv_settle_mode == RECEIVER_SETTLE_SECOND and link.settle_first:
+                raise SessionViolation(INVALID_FIELD, "receiver settle mode 'second' on a link of mode 'first'")
+        self.on_transfer(
+            transfer.handle,
+            -1 if transfer.delivery_id is None else transfer.delivery_id,
+            transfer.delivery_tag or b"",
+            transfer.message_format or 0,
+            -1 if transfer.settled is None else int(transfer.settled),
+            int(transfer.more),
+            payload,
+            bool(transfer.aborted),
+            bool(transfer.resume),
+        )
+
     def on_transfer(
         self,
         handle: int,
@@ -323,6 +348,7 @@ class SessionEndpoint:
         more: int,
         payload: bytes,
         aborted: bool = False,
+        resume: bool = False,
     ) -> None:
         """One transfer frame; arguments as `hot.decode_transfer` gives them."""
         if self.next_incoming_id == self.incoming_limit:
@@ -334,7 +360,7 @@ class SessionEndpoint:
         if not isinstance(link, ReceiverEndpoint):
             raise SessionViolation(ERRANT_LINK, f"a transfer from the receiver of the link {link.name!r}")
         try:
-            link.on_transfer(delivery_id, tag, message_format, settled, more, payload, aborted)
+            link.on_transfer(delivery_id, tag, message_format, settled, more, payload, aborted, resume)
         except LinkViolation as violation:
             link.fail(violation.condition, violation.description)
 
@@ -391,17 +417,18 @@ class SessionEndpoint:
 
     def on_flow(self, numbers: list[int], drain: bool, echo: bool) -> None:
         """A flow frame; arguments as `hot.decode_flow` gives them."""
+        if self.state in (SessionState.END_SENT, SessionState.DISCARDING):
+            return
         next_incoming, window, next_outgoing, _, handle, delivery_count, credit, available = numbers
         if next_incoming < 0:
-            # The peer had not seen our begin; nothing was sent before it either (spec 2.5.6).
-            assert self.remote_begin is not None
-            next_incoming = (self.next_outgoing_id - self._sent_since_begin()) & MASK
-        elif distance(next_incoming, self.next_outgoing_id) < 0:
+            # The peer had not seen our begin, so it counts from there (spec 2.5.6).
+            next_incoming = self._first_id
+        unseen = distance(next_incoming, self.next_outgoing_id)
+        if unseen < 0:
             raise SessionViolation(
                 INVALID_FIELD, f"flow with next-incoming-id {next_incoming}, ahead of {self.next_outgoing_id}"
             )
-        limit = (next_incoming + window) & MASK
-        self.outgoing_limit = self.next_outgoing_id if distance(self.next_outgoing_id, limit) < 0 else limit
+        self.outgoing_limit = (next_incoming + window) & MASK if window >= unseen else self.next_outgoing_id
         # Spec 2.5.6: the peer's count is the one that holds, the room in our window stays the same.
         self.incoming_limit = (self.incoming_limit + next_outgoing - self.next_incoming_id) & MASK
         self.next_incoming_id = next_outgoing
@@ -410,13 +437,13 @@ class SessionEndpoint:
             link = self._links.get(handle)
             if link is None:
                 raise self._unattached(handle)
-            if link.error is None:
+            if link.state not in (LinkState.DETACH_SENT, LinkState.ENDED):
                 self._on_link_flow(link, delivery_count, credit, drain, available)
-        elif delivery_count >= 0 or credit >= 0 or available >= 0:
+        elif delivery_count >= 0 or credit >= 0 or available >= 0 or drain:
             raise SessionViolation(INVALID_FIELD, "flow with link state and no handle")
         self.pump()
         if echo and self.state is SessionState.MAPPED:
-            self.send_flow(link if link is not None and link.error is None else None)
+            self.send_flow(link)
 
     def _on_link_flow(self, link: LinkEndpoint, delivery_count: int, credit: int, drain: bool, available: int) -> None:
         if isinstance(link, SenderEndpoint):
@@ -428,11 +455,6 @@ class SessionEndpoint:
                 link.on_flow(delivery_count, available)
             except LinkViolation as violation:
                 link.fail(violation.condition, violation.description)
-
-    def _sent_since_begin(self) -> int:
-        assert self.remote_begin is not None
-        begun = (self.outgoing_limit - self.remote_begin.incoming_window) & MASK
-        return (self.next_outgoing_id - begun) & MASK
 
     def on_disposition_frame(self, disposition: Disposition) -> None:
         """A disposition that went through the strict decoder."""
@@ -467,7 +489,7 @@ class SessionEndpoint:
                 if not settled:
                     # The receiver waits for us to settle (receiver settle mode second).
                     encoded = ACCEPTED_STATE if state is ACCEPTED else encode(state)
-                    self._settle_outgoing(id, encoded)
+                    self._settle_outgoing(id, encoded if self.connection.fits(encoded) else b"")
 
     def _on_sender_disposition(self, first: int, last: int, settled: bool) -> None:
         unsettled = self.incoming_unsettled

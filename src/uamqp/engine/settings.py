@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from .limits import CHANNEL_MAX, MAX_FRAME_SIZE
+from .limits import CHANNEL_MAX, MAX_FRAME_SIZE, MIN_MAX_FRAME_SIZE
+
+_UINT: Final = 0xFFFFFFFF
+_USHORT: Final = 0xFFFF
 
 
 class ConnectionSettings:
@@ -43,6 +46,12 @@ class ConnectionSettings:
         offered_capabilities: Sequence[str] = (),
         desired_capabilities: Sequence[str] = (),
     ) -> None:
+        if not MIN_MAX_FRAME_SIZE <= max_frame_size <= _UINT:
+            raise ValueError(f"max_frame_size must be {MIN_MAX_FRAME_SIZE} to {_UINT}, not {max_frame_size}")
+        if not 0 <= channel_max <= _USHORT:
+            raise ValueError(f"channel_max must be 0 to {_USHORT}, not {channel_max}")
+        if idle_timeout is not None and not 0 < idle_timeout <= _UINT / 1000:
+            raise ValueError(f"idle_timeout must be more than 0 and at most {_UINT // 1000} seconds, or None")
         self.container_id = container_id
         self.hostname = hostname
         self.max_frame_size = max_frame_size
