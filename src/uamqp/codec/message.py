@@ -247,7 +247,7 @@ class Message:
             dialect: how the values of maps and body appear; header and properties are the same in each.
         """
         message = cls.__new__(cls)
-        message._payload = payload
+        message._payload = payload if type(payload) is bytes else bytes(payload)
         message._layout = None
         message._dialect = dialect
         message._header = None
@@ -409,6 +409,9 @@ class Message:
     def _original_body(self) -> Body:
         payload = cast(bytes, self._payload)
         layout = self._scanned(payload)
+        if not layout.body:
+            # Spec 3.2 wants a body, but Proton and its kin send none where the application gave none.
+            return Value(None)
         if layout.kind == DATA:
             return Data([payload[pos + (2 if payload[pos] == 0xA0 else 5) : end] for pos, end in layout.body])
         values = [guarded(read_value, payload, pos, end, self._dialect.table)[0] for pos, end in layout.body]

@@ -168,7 +168,7 @@ def scan(payload: bytes) -> Layout:
 
     Raises:
         DecodeError: a section is unknown, out of order or repeated, or has the wrong type; the body is of more
-            than one kind, or missing.
+            than one kind; or there is no section at all. A body may be missing: see `Message.body`.
     """
     layout = Layout()
     end = len(payload)
@@ -193,8 +193,8 @@ def scan(payload: bytes) -> Layout:
         else:
             layout.sections[code] = (start, value, pos)
         last = code
-    if not layout.body:
-        raise DecodeError("a message without a body", offset=end)
+    if not last:
+        raise DecodeError("a message without any section", offset=end)
     return layout
 
 

@@ -130,6 +130,9 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         engine.receive_data(data)
         if engine.closed:
             self._flush()
+        elif engine.error is not None:
+            # The engine gave up on the peer and waits for its close; from now on there is a deadline.
+            self.tick()
 
     def eof_received(self) -> bool:
         if self.engine is not None:
