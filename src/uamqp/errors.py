@@ -378,12 +378,18 @@ class MessageContentTooLarge(ValueError):
     def __init__(self) -> None:
         super().__init__("Data set too large for a single message.")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (), self.__dict__)
+
 
 class AMQPClientShutdown(KeyboardInterrupt):
     """The user interrupted the client."""
 
     def __init__(self) -> None:
         super().__init__("Client shutdown with keyboard interrupt.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (), self.__dict__)
 
 
 # --- from the modern errors to these ---------------------------------------------------------------------------

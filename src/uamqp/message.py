@@ -24,6 +24,8 @@ class MessageBody:
     """What the three kinds of body have in common."""
 
     _type: ClassVar[MessageBodyType]
+    #: Whether the content was decoded: then it is shown as it is.
+    _decoded = False
 
     def __init__(self, encoding: str = "UTF-8") -> None:
         self._encoding = encoding
@@ -37,6 +39,10 @@ class MessageBody:
     def data(self) -> Any:
         """The content."""
         raise NotImplementedError
+
+    def _shown(self, value: Any) -> Any:
+        """A value of the content as it is read: the same before it is sent as after it was received."""
+        return value if self._decoded else _as_received(value, self._encoding)
 
 
 class DataBody(MessageBody):
@@ -100,7 +106,7 @@ class SequenceBody(MessageBody):
     def data(self) -> Iterator[list[Any]]:
         """The sections one by one, text in them as bytes."""
         for section in self._sections:
-            yield _as_received(section, self._encoding)
+            yield self._shown(section)
 
     def __str__(self) -> str:
         return bytes(self).decode(self._encoding)
@@ -112,7 +118,7 @@ class SequenceBody(MessageBody):
         return len(self._sections)
 
     def __getitem__(self, index: int) -> list[Any]:
-        return cast("list[Any]", _as_received(self._sections[index], self._encoding))
+        return cast("list[Any]", self._shown(self._sections[index]))
 
     def _to_codec(self) -> codec.Sequence:
         return codec.Sequence([outgoing(section, self._encoding) for section in self._sections] or [[]])
@@ -134,7 +140,7 @@ class ValueBody(MessageBody):
     @property
     def data(self) -> Any:
         """The value, text in it as bytes."""
-        return _as_received(self._value, self._encoding)
+        return self._shown(self._value)
 
     def __str__(self) -> str:
         return bytes(self).decode(self._encoding)
@@ -186,11 +192,15 @@ def _make_body(value: Any, body_type: MessageBodyType | None, encoding: str) -> 
 
 def _body_of(message: codec.Message, encoding: str) -> Body:
     kind = message.body_kind
+    body: Body
     if kind == "data":
-        return DataBody(message.data_sections, encoding)
-    if kind == "sequence":
-        return SequenceBody(message.sequence_sections, encoding)
-    return ValueBody(message.body, encoding)
+        body = DataBody(message.data_sections, encoding)
+    elif kind == "sequence":
+        body = SequenceBody(message.sequence_sections, encoding)
+    else:
+        body = ValueBody(message.body, encoding)
+    body._decoded = True
+    return body
 
 
 class MessageProperties:

@@ -192,9 +192,6 @@ async def peer_server(make: Callable[[], Peer] = Peer, **options: Any) -> AsyncI
         yield server
     finally:
         listener.close()
-        # Turns for connections that are being accepted.
-        for _ in range(5):
-            await asyncio.sleep(0)
         for peer in server.peers:
             if peer.driver.transport is not None:
                 peer.driver.transport.abort()

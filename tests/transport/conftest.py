@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tools.brokers.certificates import issue, make_ca
 
 from ..aio.conftest import broker, serve, unbroken_loop  # noqa: F401

@@ -128,7 +128,17 @@ def test_loopback(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost.example.com", "app.localhost", "10.0.0.1", "0.0.0.0", "127.1", "2130706433", "::2", "fe80::1%lo", "127"],
+    [
+        "localhost.example.com",
+        "app.localhost",
+        "10.0.0.1",
+        "0.0.0.0",
+        "127.1",
+        "2130706433",
+        "::2",
+        "fe80::1%lo",
+        "127",
+    ],
 )
 def test_not_loopback(host: str) -> None:
     assert not Endpoint(host, 1, False).is_loopback
