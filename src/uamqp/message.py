@@ -491,7 +491,6 @@ class Message:
         """Take the sections from the decoded message, once, when the first of them is asked for."""
         message = self._message
         assert message is not None
-        self._need_further_parse = False
         if message.properties != codec.Properties():
             self._properties = MessageProperties(properties=message.properties, encoding=self._encoding)
         if message.header != codec.Header():
@@ -500,6 +499,7 @@ class Message:
         self._annotations = message.annotations or None
         self._footer = message.footer or None
         self._delivery_annotations = message.delivery_annotations or None
+        self._need_further_parse = False
 
     @property
     def properties(self) -> Any:
@@ -621,7 +621,8 @@ class Message:
         return "" if self._body is None else str(self._body)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.state.name}, {type(self._body).__name__}>"
+        number = "" if self.delivery_no is None else f" {self.delivery_no}"
+        return f"<{type(self).__name__}{number}, {self.state.name}>"
 
     # --- encoding ---------------------------------------------------------------------------------------------
 

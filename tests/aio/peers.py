@@ -33,15 +33,24 @@ async def eventually(condition: Callable[[], Any]) -> None:
 class Peer(Observer):
     """One accepted connection. It agrees to everything, accepts every message, and gives credit for many.
 
-    What it does with each message is `on_message`; what it agrees to is in the other hooks.
+    Args:
+        mute: hooks that do nothing, so that the client has no answer: ``Peer("on_begin")``.
+        credit: what a link is given that it receives on.
+        settings, begin, attach: more arguments of its open, begin and attach.
     """
 
-    settings: dict[str, Any] = {}
-    begin_options: dict[str, Any] = {}
-    attach_options: dict[str, Any] = {}
-    credit = 1000
-
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *mute: str,
+        credit: int = 1000,
+        settings: dict[str, Any] | None = None,
+        begin: dict[str, Any] | None = None,
+        attach: dict[str, Any] | None = None,
+    ) -> None:
+        for hook in mute:
+            setattr(self, hook, lambda *arguments: None)
+        self.credit = credit
+        self.settings, self.begin, self.attach = settings or {}, begin or {}, attach or {}
         self.driver: EventLoopDriver
         self.engine: ConnectionEndpoint
         self.credentials: list[tuple[str, bytes]] = []
@@ -96,7 +105,7 @@ class Peer(Observer):
 
     def on_begin(self, session: SessionEndpoint) -> None:
         self.sessions.append(session)
-        session.begin(**self.begin_options)
+        session.begin(**self.begin)
 
     def on_attach(self, link: LinkEndpoint) -> None:
         remote = link.remote_attach
@@ -107,7 +116,7 @@ class Peer(Observer):
             remote.target,
             sender_settle_mode=remote.snd_settle_mode,
             receiver_settle_mode=remote.rcv_settle_mode,
-            **self.attach_options,
+            **self.attach,
         )
         if isinstance(link, ReceiverEndpoint) and self.credit:
             link.flow(self.credit)
@@ -128,15 +137,6 @@ class Peer(Observer):
 
     def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
         self.settled += deliveries
-
-
-class Mute(Peer):
-    """Does not answer in the hooks that are named: ``Mute("on_begin")``."""
-
-    def __init__(self, *hooks: str) -> None:
-        super().__init__()
-        for hook in hooks:
-            setattr(self, hook, lambda *arguments: None)
 
 
 class _Stream(EventLoopDriver):

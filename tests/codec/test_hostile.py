@@ -22,6 +22,8 @@ from uamqp.exceptions import DecodeError
 
 from .strategies import COMPOSITES, MESSAGES, VALUES
 
+pytestmark = pytest.mark.bulk
+
 Check = Callable[[bytes], object]
 
 

@@ -530,3 +530,18 @@ def test_timestamps_at_the_edge_of_datetime() -> None:
     for milliseconds in (first - 1, last + 1):
         assert decode_all(struct.pack("!Bq", 0x83, milliseconds)) == Timestamp(milliseconds)
         assert type(decode_all(struct.pack("!Bq", 0x83, milliseconds))) is Timestamp
+
+
+def test_limits_of_depth_and_count() -> None:
+    nested: object = 1
+    for _ in range(MAX_DEPTH):
+        nested = [nested]
+    data = encode(nested)
+    assert decode_all(data) == nested
+    deeper = b"\xd0" + (len(data) + 4).to_bytes(4, "big") + b"\x00\x00\x00\x01" + data
+    with pytest.raises(DecodeError, match="levels deep"):
+        decode_all(deeper)
+    count = MAX_ELEMENTS + 1
+    wide = b"\xd0" + (count + 4).to_bytes(4, "big") + count.to_bytes(4, "big") + b"\x40" * count
+    with pytest.raises(DecodeError, match="at most"):
+        decode_all(wide)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-
 from tools.brokers.certificates import issue, make_ca
+
 from uamqp.broker import Broker
 
 

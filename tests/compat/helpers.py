@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import uamqp.aio as amqp
@@ -9,23 +10,25 @@ from uamqp.broker import Broker
 from uamqp.broker.nodes import Entry, Node, Refused
 
 
+def _connect(broker: Broker) -> AbstractAsyncContextManager[amqp.Connection]:
+    return amqp.connect(broker.url, user="user", password="secret")
+
+
 async def put(broker: Broker, queue: str, *bodies: Any) -> None:
     """Put messages into a queue of the broker: bodies, or messages of `uamqp.aio`."""
-    async with amqp.connect(broker.url, user="user", password="secret") as connection:
-        async with connection.sender(queue) as sender:
-            await sender.send_many(bodies)
+    async with _connect(broker) as connection, connection.sender(queue) as sender:
+        await sender.send_many(bodies)
 
 
 async def take(broker: Broker, queue: str) -> list[amqp.Message]:
     """All messages that are ready in a queue of the broker."""
-    async with amqp.connect(broker.url, user="user", password="secret") as connection:
-        async with connection.receiver(queue) as receiver:
-            messages = []
-            while deliveries := await receiver.receive_many(100, timeout=0.1):
-                for delivery in deliveries:
-                    messages.append(delivery.message)
-                    delivery.accept()
-            return messages
+    async with _connect(broker) as connection, connection.receiver(queue) as receiver:
+        messages = []
+        while deliveries := await receiver.receive_many(100, timeout=0.1):
+            for delivery in deliveries:
+                messages.append(delivery.message)
+                delivery.accept()
+        return messages
 
 
 async def bodies(broker: Broker, queue: str) -> list[Any]:

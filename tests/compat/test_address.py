@@ -57,7 +57,7 @@ def test_a_bare_address_needs_no_node() -> None:
     # azure-servicebus makes its management client with one.
     assert Address("amqps://host").hostname == "host"
     assert Address("myqueue").address == "myqueue"
-    with pytest.raises(ValueError, match="^Invalid Address address"):
+    with pytest.raises(ValueError, match=r"^Invalid Address address"):
         Address("")
 
 

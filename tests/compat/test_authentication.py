@@ -80,7 +80,7 @@ async def test_wrong_password(guarded: Broker) -> None:
 
 
 async def test_no_password(guarded: Broker) -> None:
-    with pytest.raises(errors.AuthenticationException, match="the peer offers PLAIN.*allow only ANONYMOUS"):
+    with pytest.raises(errors.AuthenticationException, match=r"the peer offers PLAIN.*allow only ANONYMOUS"):
         await send(f"{guarded.url}/queue")
 
 
@@ -270,7 +270,9 @@ def test_long_form_of_a_signature(kind: Any) -> None:
     assert kind("audience", "amqps://host", "token", 60).expires_in == timedelta(seconds=60)
     assert kind("audience", "amqps://host", "token", expires_at=4e9).expires_at == 4e9
     assert kind("audience", "amqps://host", SAS).expires_at == 4_000_000_000
-    assert kind(uri="amqps://host", audience="a", token=b"t", expires_in=5, custom_endpoint_hostname="x").hostname == b"x"
+    assert (
+        kind(uri="amqps://host", audience="a", token=b"t", expires_in=5, custom_endpoint_hostname="x").hostname == b"x"
+    )
 
 
 def test_signatures_that_cannot_be_used() -> None:
@@ -324,6 +326,7 @@ async def test_short_form_of_a_web_token() -> None:
     plain.update_token()
     assert plain.token == b"no web token"
     assert plain.expires_at == pytest.approx(time.time() + 3600, abs=60)
+    assert SASTokenAuth("host", token=SAS.replace("4000000000", "soon")).expires_in == timedelta(hours=1)
     for odd in ("a.b.c", f"a.{base64.urlsafe_b64encode(b'[1]').decode()}.c", jwt(exp="later"), jwt()):
         assert JWTTokenAuth("host", token=odd).expires_at == pytest.approx(time.time() + 3600, abs=60)
     with pytest.raises(ValueError, match="already expired"):

@@ -204,18 +204,16 @@ def test_action() -> None:
     ],
 )
 def test_translation(modern: exceptions.AMQPError, kind: Any, text: str) -> None:
-    with pytest.raises(kind, match=text) as caught:
-        with errors.translated():
-            raise modern
+    with pytest.raises(kind, match=text) as caught, errors.translated():
+        raise modern
     assert type(caught.value) is kind
     assert caught.value.__cause__ is modern
 
 
 def test_translation_leaves_alone_what_has_no_other_name() -> None:
     for error in (exceptions.LocalProtocolError("w"), exceptions.AddressError("w"), errors.LinkDetach(b"x")):
-        with pytest.raises(type(error)) as caught:
-            with errors.translated():
-                raise error
+        with pytest.raises(type(error)) as caught, errors.translated():
+            raise error
         assert caught.value is error
 
 
@@ -252,9 +250,9 @@ def test_constants() -> None:
         443,
     )
     assert [state.value for state in constants.MessageState] == [0, 1, 2, 3, 4, 5]
-    assert constants.DONE_STATES == (constants.MessageState(2), constants.MessageState(3))
-    assert constants.RECEIVE_STATES == (constants.MessageState(5), constants.MessageState(4))
-    assert constants.PENDING_STATES == (constants.MessageState(1), constants.MessageState(0))
+    assert (constants.MessageState(2), constants.MessageState(3)) == constants.DONE_STATES
+    assert (constants.MessageState(5), constants.MessageState(4)) == constants.RECEIVE_STATES
+    assert (constants.MessageState(1), constants.MessageState(0)) == constants.PENDING_STATES
     assert [mode.value for mode in constants.ReceiverSettleMode] == [1, 0]
     assert [mode.value for mode in constants.SenderSettleMode] == [0, 1, 2]
     assert [result.value for result in constants.MessageSendResult] == [1, 2, 3, 4]

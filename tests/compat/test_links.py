@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import uamqp.aio as amqp
-from tests.aio.peers import Mute, Peer, eventually, peer_server
+from tests.aio.peers import Peer, eventually, peer_server
 from uamqp import BatchMessage, Message, errors, exceptions
 from uamqp.address import Source, Target
 from uamqp.async_ops import ConnectionAsync, MessageReceiverAsync, MessageSenderAsync, SessionAsync
@@ -199,7 +199,7 @@ async def test_a_session_that_ended(broker: Broker) -> None:
 
 
 async def test_a_session_that_is_never_answered() -> None:
-    async with peer_server(lambda: Mute("on_begin")) as server, ConnectionAsync(server.url) as connection:
+    async with peer_server(lambda: Peer("on_begin")) as server, ConnectionAsync(server.url) as connection:
         connection.modern._options = replace(connection.modern._options, timeout=0.05)
         with pytest.raises(errors.ClientTimeout) as caught:
             await SessionAsync(connection).begin_async()
@@ -372,6 +372,23 @@ async def test_a_connection_that_cannot_be_opened(unused_tcp_port: int) -> None:
     sender = MessageSenderAsync(SessionAsync(connection), "source", "target")
     with pytest.raises(errors.ConnectionClose):
         await sender.open_async()
+    assert sender.get_state() is MessageSenderState.Idle
+    async with Broker(port=unused_tcp_port):
+        assert await sender.send_async(Message("message")) is MessageState.SendComplete
+        await connection.close_async()
+
+
+async def test_attaching_that_is_cancelled() -> None:
+    async with peer_server(lambda: Peer("on_attach")) as server:
+        connection = ConnectionAsync(server.url)
+        sender = MessageSenderAsync(SessionAsync(connection), "source", "target")
+        opening = asyncio.create_task(sender.open_async())
+        await eventually(lambda: sender.get_state() is MessageSenderState.Opening)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert sender.get_state() is MessageSenderState.Idle
+        await connection.close_async()
 
 
 # --- receivers --------------------------------------------------------------------------------------------------
@@ -393,6 +410,23 @@ async def test_receive(broker: Broker) -> None:
         assert await receiver.receive_message_batch_async(timeout=10) != []
         await receiver.close_async()
     assert sorted(await bodies(broker, "queue")) == [b"2", b"3"]
+
+
+async def test_batches_of_what_was_taken_before(broker: Broker) -> None:
+    await put(broker, "queue", b"1", b"2", b"3")
+    async with ConnectionAsync(broker.url) as connection:
+        receiver = MessageReceiverAsync(SessionAsync(connection), "queue", "target")
+        await receiver._wait(3, None)
+        assert [str(m) for m in await receiver.receive_message_batch_async(2)] == ["1", "2"]
+        assert [str(m) for m in await receiver.receive_message_batch_async(2)] == ["3"]
+        # Without a function there is nobody to hand anything to.
+        await connection.work_async()
+
+
+async def test_names_of_ones_own_end_are_not_needed(broker: Broker) -> None:
+    async with ConnectionAsync(broker.url) as connection:
+        sender = MessageSenderAsync(SessionAsync(connection), None, "queue")
+        assert await sender.send_async(Message("message")) is MessageState.SendComplete
 
 
 async def test_nothing_to_receive(broker: Broker) -> None:
@@ -436,14 +470,15 @@ async def test_credit_by_hand() -> None:
         await eventually(lambda: sender.credit == 0)
 
 
-async def test_what_was_taken_and_not_given_out_goes_back(broker: Broker) -> None:
+@pytest.mark.parametrize("mode", [None, SenderSettleMode.Settled])
+async def test_what_was_taken_and_not_given_out_goes_back(broker: Broker, mode: Any) -> None:
     await put(broker, "queue", b"1", b"2", b"3")
     async with ConnectionAsync(broker.url) as connection:
-        receiver = MessageReceiverAsync(SessionAsync(connection), "queue", "target")
+        receiver = MessageReceiverAsync(SessionAsync(connection), "queue", "target", send_settle_mode=mode)
         await receiver.open_async()
         assert await receiver._wait(3, None) is True
         await receiver.close_async()
-    assert await bodies(broker, "queue") == [b"1", b"2", b"3"]
+    assert await bodies(broker, "queue") == ([b"1", b"2", b"3"] if mode is None else [])
 
 
 async def test_receive_and_delete(broker: Broker) -> None:

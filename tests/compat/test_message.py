@@ -378,6 +378,16 @@ def test_bytes_that_are_no_message() -> None:
             Message.decode_from_bytes(damaged)
 
 
+def test_damage_is_found_each_time() -> None:
+    payload = b"\x00Sr\xc1\x03\x02\xa1\x00" + Message("x").encode_message()
+    message = Message(message=amqp.Message.decode(payload, 0, LEGACY))
+    for _ in range(2):
+        with pytest.raises(exceptions.DecodeError):
+            _ = message.annotations
+    assert list(message.get_data()) == [b"x"]
+    assert repr(message) == "<Message, ReceivedSettled>"
+
+
 # --- states -----------------------------------------------------------------------------------------------------
 
 
@@ -413,7 +423,8 @@ def test_settler() -> None:
     assert (default.error_condition, default.error_description) == (b"amqp:internal-error", b"")
     assert isinstance(released, errors.MessageReleased)
     assert (modified.failed, modified.undeliverable, modified.annotations) == (True, False, {"a": 1})
-    assert repr(received()) == "<Message ReceivedUnsettled, DataBody>"
+    assert repr(received()) == "<Message 5, ReceivedUnsettled>"
+    assert repr(Message("x")) == "<Message, WaitingToBeSent>"
 
 
 # --- copies -----------------------------------------------------------------------------------------------------
@@ -482,6 +493,20 @@ def test_what_was_not_changed_keeps_its_bytes() -> None:
     assert changed.application_properties["new"] == 1
 
 
+@pytest.mark.parametrize("section", ["header", "footer", "delivery_annotations", "annotations"])
+def test_any_section_may_be_asked_for_first(section: str) -> None:
+    header = MessageHeader()
+    header.durable = True
+    message = Message("x", None, None, {"a": 1}, header, footer={"f": 1}, delivery_annotations={"d": 1})
+    assert getattr(again(message), section)
+
+
+def test_a_message_of_the_modern_client() -> None:
+    modern = amqp.Message("body", application_properties={"k": 1})
+    assert Message(message=modern).get_message() is modern
+    assert Message(message=modern).application_properties == {"k": 1}
+
+
 def test_a_changed_body() -> None:
     received = again(Message("x"))
     assert isinstance(received._body, DataBody)
@@ -504,8 +529,7 @@ def test_batch() -> None:
     batch = BatchMessage([b"a", "b", ["c"], Message("d"), EventData("e")])
     (message,) = batch.gather()
     assert message.encode_message().hex() == (
-        "005375a006005375a00161005375a006005375a00162005375a006005375a00163"
-        "005375a006005375a00164005375a006005375a00165"
+        "005375a006005375a00161005375a006005375a00162005375a006005375a00163005375a006005375a00164005375a006005375a00165"
     )
     assert message.get_message().message_format == 0x80013700
     assert batch.get_message().encode() == message.encode_message()

@@ -184,7 +184,7 @@ async def test_settling_needs_a_received_message_and_dicts(full: Broker) -> None
 async def test_settling_after_the_end_of_the_link(full: Broker) -> None:
     async with ReceiveClientAsync(f"{full.url}/queue", auto_complete=False) as client:
         first, second = await client.receive_message_batch_async(2)
-    with pytest.raises(RuntimeError, match="Unable to send message disposition.*may be delivered again"):
+    with pytest.raises(RuntimeError, match=r"Unable to send message disposition.*may be delivered again"):
         first.accept()
     # As in uamqp 1.6.11: nothing more can be said about it, but its state is what it was.
     assert first.settled is True
@@ -212,6 +212,17 @@ async def test_settling_in_other_threads(broker: Broker) -> None:
         assert main not in threads
         assert [m.accept() for m in messages] == [False] * count
     assert await bodies(broker, "queue") == []
+
+
+async def test_settling_in_another_thread_too_late(full: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    async with ReceiveClientAsync(f"{full.url}/queue", auto_complete=False) as client:
+        (message,) = await client.receive_message_batch_async(1)
+        thread = threading.Thread(target=message.accept)
+        thread.start()
+        thread.join()
+        # The word of the thread waits for its turn while the link ends.
+        client.message_handler._modern._endpoint.ended(None)
+        await eventually(lambda: "Unable to send message disposition" in caplog.text)
 
 
 async def test_receive_and_delete(full: Broker) -> None:
@@ -424,6 +435,23 @@ async def test_function_that_outlives_the_link(caplog: pytest.LogCaptureFixture)
         assert "Unable to send message disposition" in caplog.text
 
 
+async def test_function_that_fails_after_the_link(caplog: pytest.LogCaptureFixture) -> None:
+    async with peer_server() as server:
+        client = ReceiveClientAsync(f"{server.url}/queue")
+        await client.client_ready_async()
+        server.peer.sender.send(encode_message("message"))
+
+        async def on_message(message: Message) -> None:
+            server.peer.sender.detach()
+            await eventually(lambda: client.message_handler._modern.error)
+            raise ValueError("cannot be processed")
+
+        with pytest.raises(errors.LinkDetach):
+            await client.receive_messages_async(on_message)
+        assert "cannot be processed" in caplog.text
+        assert "Unable to send message disposition" in caplog.text
+
+
 async def test_what_deals_with_messages_may_be_replaced(full: Broker) -> None:
     """azure-servicebus does so before it opens the client."""
     client = ReceiveClientAsync(f"{full.url}/queue", auto_complete=False)
@@ -477,11 +505,9 @@ async def test_a_filter_without_descriptor() -> None:
 
 
 async def test_on_attach() -> None:
-    class Sessions(Peer):
-        attach_options = {"properties": {Symbol("locked-until"): 5, Symbol("text"): "words"}}  # noqa: RUF012
-
     told: list[Any] = []
-    async with peer_server(Sessions) as server:
+    properties = {"locked-until": 5, "text": "words"}
+    async with peer_server(lambda: Peer(attach={"properties": properties})) as server:
         client = ReceiveClientAsync(f"{server.url}/queue", client_name="me", on_attach=lambda *args: told.append(args))
         await client.client_ready_async()
         await client.close_async()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from uamqp import BatchMessage, Message, errors, exceptions
 from uamqp.address import Target
 from uamqp.async_ops import ConnectionAsync, SendClientAsync
 from uamqp.broker import Broker
-from uamqp.codec.definitions import RELEASED, Modified, Rejected
+from uamqp.codec.definitions import RELEASED, Accepted, Modified, Rejected
 from uamqp.constants import ErrorCodes, MessageSendResult, MessageState, SenderSettleMode
 from uamqp.engine.delivery import IncomingDelivery
 
@@ -115,6 +116,17 @@ async def test_work_by_hand(broker: Broker) -> None:
     await client.close_async()
     assert await client.do_work_async() is False
     assert [message.state for message in messages] == [OK] * 10
+
+
+async def test_work_by_hand_notes_the_outcomes_there_are() -> None:
+    async with peer_server(giving(Accepted(), None)) as server, SendClientAsync(f"{server.url}/queue") as client:
+        first, second = Message("first"), Message("second")
+        client.queue_message(first, second)
+        while first.state is not OK:
+            await client.do_work_async()
+        assert client.pending_messages == [second]
+        await client.do_work_async()
+        assert second.state is MessageState.WaitingForSendAck
 
 
 async def test_more_than_can_be_under_way(broker: Broker) -> None:
@@ -271,8 +283,8 @@ async def test_address_that_is_a_name(broker: Broker) -> None:
     assert await bodies(broker, "queue") == [b"message"] * 3
 
 
-class RabbitMQ4(Peer):
-    settings = {"properties": {"product": "RabbitMQ", "version": "4.1.2"}}  # noqa: RUF012
+def rabbitmq() -> Peer:
+    return Peer(settings={"properties": {"product": "RabbitMQ", "version": "4.1.2"}})
 
 
 @pytest.mark.parametrize(
@@ -285,14 +297,14 @@ class RabbitMQ4(Peer):
     ],
 )
 async def test_addresses_of_rabbitmq(path: str, address: str) -> None:
-    async with peer_server(RabbitMQ4) as server, SendClientAsync(f"{server.url}/{path}") as client:
+    async with peer_server(rabbitmq) as server, SendClientAsync(f"{server.url}/{path}") as client:
         await client.send_message_async(Message("message"))
         assert server.peer.receiver.remote_attach is not None
         assert server.peer.receiver.remote_attach.target.address == address
 
 
 async def test_targets_go_to_rabbitmq_as_they_are() -> None:
-    async with peer_server(RabbitMQ4) as server, SendClientAsync(Target(f"{server.url}/queue")) as client:
+    async with peer_server(rabbitmq) as server, SendClientAsync(Target(f"{server.url}/queue")) as client:
         await client.send_message_async(Message("message"))
         assert server.peer.receiver.remote_attach is not None
         assert server.peer.receiver.remote_attach.target.address == "amqp://127.0.0.1/queue"
@@ -357,6 +369,9 @@ async def test_keep_alive_ends_with_the_connection() -> None:
         server.peer.cut()
         assert client._connection is not None
         await client._connection.modern.wait_closed(timeout=10)
+        # Nobody is there to be shown anything, and that is no error.
+        await asyncio.sleep(0.03)
+        assert not task.done()
         await client.close_async()
         await eventually(task.done)
 
@@ -365,22 +380,22 @@ async def test_keep_alive_ends_with_the_connection() -> None:
 
 
 class Outcomes(Peer):
-    """Gives the outcomes of a list in turn; accepts what comes after."""
+    """Gives the outcomes of a list in turn, None for none; accepts what comes after."""
 
-    outcomes: tuple[Any, ...] = ()
+    def __init__(self, *outcomes: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.outcomes = outcomes
 
     def on_message(self, delivery: IncomingDelivery) -> None:
         number = len(self.messages) - 1
-        if number < len(self.outcomes):
-            outcome = self.outcomes[number]
-            if outcome is not None:
-                delivery.settle(outcome)
-        else:
+        if number >= len(self.outcomes):
             delivery.accept()
+        elif self.outcomes[number] is not None:
+            delivery.settle(self.outcomes[number])
 
 
-def giving(*outcomes: Any) -> type[Outcomes]:
-    return type("Giving", (Outcomes,), {"outcomes": outcomes})
+def giving(*outcomes: Any, **options: Any) -> Callable[[], Outcomes]:
+    return lambda: Outcomes(*outcomes, **options)
 
 
 @pytest.mark.parametrize("outcome", [RELEASED, Modified(True, True, None), Rejected(None)])
@@ -478,6 +493,31 @@ async def test_backing_off(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> N
     assert 0 < slept[0] <= 0.05
 
 
+async def test_a_link_that_ends_while_backing_off(broker: Broker) -> None:
+    Refuser(broker, "busy", "com.example:busy")
+    policy = errors.ErrorPolicy(on_error=lambda error: errors.ErrorAction(retry=True, backoff=30))
+    async with SendClientAsync(f"{broker.url}/busy", error_policy=policy) as client:
+        message = Message("message")
+        client.queue_message(message)
+        sending = asyncio.create_task(client.wait_async())
+        await eventually(lambda: message.retries == 1)
+        assert client._connection is not None
+        slept: list[float] = []
+
+        async def end(seconds: float) -> None:
+            slept.append(seconds)
+            client.message_handler._modern._endpoint.ended(None)
+
+        sending.cancel()
+        client._connection.modern._driver.sleep = end  # type: ignore[method-assign]
+        with pytest.raises(exceptions.LocalProtocolError, match="is closed"):
+            await client.wait_async()
+        assert slept[0] > 10
+        assert client.pending_messages == [message]
+        assert message.state is MessageState.WaitingToBeSent
+        del client._connection.modern._driver.sleep  # type: ignore[method-assign]
+
+
 # --- time-outs --------------------------------------------------------------------------------------------------
 
 
@@ -491,8 +531,10 @@ def test_units_of_the_time_out() -> None:
 
 @pytest.mark.parametrize("credit", [0, 10])
 async def test_no_outcome_in_time(credit: int) -> None:
-    made = type("Silent", (Outcomes,), {"outcomes": (None,), "credit": credit})
-    async with peer_server(made) as server, SendClientAsync(f"{server.url}/queue", msg_timeout=0.05) as client:
+    async with (
+        peer_server(giving(None, credit=credit)) as server,
+        SendClientAsync(f"{server.url}/queue", msg_timeout=0.05) as client,
+    ):
         told: list[Any] = []
         message = Message("message")
         message.on_send_complete = lambda result, error: told.append((result, error))
@@ -505,8 +547,7 @@ async def test_no_outcome_in_time(credit: int) -> None:
 
 
 async def test_the_time_out_may_be_assigned() -> None:
-    made = type("Silent", (Outcomes,), {"outcomes": (None,)})
-    async with peer_server(made) as server, SendClientAsync(f"{server.url}/queue") as client:
+    async with peer_server(giving(None)) as server, SendClientAsync(f"{server.url}/queue") as client:
         client._msg_timeout = 50.0
         client.queue_message(Message("message"))
         await client.wait_async()
@@ -523,8 +564,7 @@ async def test_a_message_that_waited_too_long_in_the_queue(broker: Broker) -> No
 
 
 async def test_time_out_while_working_by_hand() -> None:
-    made = type("Silent", (Outcomes,), {"outcomes": (None,)})
-    async with peer_server(made) as server, SendClientAsync(f"{server.url}/queue", msg_timeout=0.05) as client:
+    async with peer_server(giving(None)) as server, SendClientAsync(f"{server.url}/queue", msg_timeout=0.05) as client:
         message = Message("message")
         client.queue_message(message)
         while client.messages_pending():
@@ -552,8 +592,7 @@ async def test_a_refused_link(broker: Broker) -> None:
 
 
 async def test_a_link_that_is_detached_meanwhile() -> None:
-    made = type("Silent", (Outcomes,), {"outcomes": (None, None)})
-    async with peer_server(made) as server, SendClientAsync(f"{server.url}/queue") as client:
+    async with peer_server(giving(None, None)) as server, SendClientAsync(f"{server.url}/queue") as client:
         first, second = Message("first"), Message("second")
         client.queue_message(first, second)
         sending = asyncio.create_task(client.send_all_messages_async(close_on_done=False))
@@ -569,8 +608,7 @@ async def test_a_link_that_is_detached_meanwhile() -> None:
 
 
 async def test_a_connection_that_is_lost_meanwhile() -> None:
-    made = type("Silent", (Outcomes,), {"outcomes": (None,)})
-    async with peer_server(made) as server:
+    async with peer_server(giving(None)) as server:
         client = SendClientAsync(f"{server.url}/queue")
         message = Message("message")
         client.queue_message(message)
@@ -601,31 +639,29 @@ async def test_a_connection_that_the_peer_closes() -> None:
         ("amqp:connection:forced", errors.ConnectionClose),
         ("com.example:x", errors.VendorConnectionClose),
     ):
-        async with peer_server(type("Silent", (Outcomes,), {"outcomes": (None,)})) as server:
-            async with SendClientAsync(f"{server.url}/queue") as client:
-                client.queue_message(Message("message"))
-                sending = asyncio.create_task(client.wait_async())
-                await eventually(lambda server=server: server.peers and server.peer.messages)
-                server.peer.engine.close(Error(Symbol(condition), "go away", {Symbol("key"): "value"}))
-                with pytest.raises(errors.ConnectionClose, match="go away") as caught:
-                    await sending
-                assert type(caught.value) is kind
-                assert caught.value.info == {b"key": b"value"}
+        async with peer_server(giving(None)) as server, SendClientAsync(f"{server.url}/queue") as client:
+            client.queue_message(Message("message"))
+            sending = asyncio.create_task(client.wait_async())
+            await eventually(lambda server=server: server.peers and server.peer.messages)
+            server.peer.engine.close(Error(Symbol(condition), "go away", {Symbol("key"): "value"}))
+            with pytest.raises(errors.ConnectionClose, match="go away") as caught:
+                await sending
+            assert type(caught.value) is kind
+            assert caught.value.info == {b"key": b"value"}
 
 
 async def test_a_session_that_the_peer_ends() -> None:
-    async with peer_server(type("Silent", (Outcomes,), {"outcomes": (None,)})) as server:
-        async with SendClientAsync(f"{server.url}/queue") as client:
-            client.queue_message(Message("message"))
-            sending = asyncio.create_task(client.wait_async())
-            await eventually(lambda: server.peers and server.peer.messages)
-            server.peer.sessions[0].end()
-            with pytest.raises(errors.MessageHandlerError, match="session ended"):
-                await sending
+    async with peer_server(giving(None)) as server, SendClientAsync(f"{server.url}/queue") as client:
+        client.queue_message(Message("message"))
+        sending = asyncio.create_task(client.wait_async())
+        await eventually(lambda: server.peers and server.peer.messages)
+        server.peer.sessions[0].end()
+        with pytest.raises(errors.MessageHandlerError, match="session ended"):
+            await sending
 
 
 async def test_closing_while_sending() -> None:
-    async with peer_server(type("Silent", (Outcomes,), {"outcomes": (None,)})) as server:
+    async with peer_server(giving(None)) as server:
         client = SendClientAsync(f"{server.url}/queue")
         message = Message("message")
         sending = asyncio.create_task(client.send_message_async(message))
@@ -637,14 +673,26 @@ async def test_closing_while_sending() -> None:
 
 
 async def test_cancelling(broker: Broker) -> None:
-    async with peer_server(type("Silent", (Outcomes,), {"outcomes": (None,)})) as server:
-        async with SendClientAsync(f"{server.url}/queue") as client:
-            sending = asyncio.create_task(client.send_message_async(Message("message")))
-            await eventually(lambda: server.peers and server.peer.messages)
-            sending.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await sending
-            assert client.messages_pending()
+    async with peer_server(giving(None)) as server, SendClientAsync(f"{server.url}/queue") as client:
+        sending = asyncio.create_task(client.send_message_async(Message("message")))
+        await eventually(lambda: server.peers and server.peer.messages)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert client.messages_pending()
+
+
+async def test_a_shared_connection_that_cannot_be_opened(unused_tcp_port: int) -> None:
+    connection = ConnectionAsync(f"amqp://127.0.0.1:{unused_tcp_port}")
+    client = SendClientAsync("queue")
+    with pytest.raises(errors.ConnectionClose):
+        await client.open_async(connection)
+    async with Broker(port=unused_tcp_port):
+        # The connection is not the client's: both may be tried again.
+        await client.open_async(connection)
+        await client.send_message_async(Message("message"))
+        await client.close_async()
+        await connection.close_async()
 
 
 async def test_redirect(broker: Broker) -> None:

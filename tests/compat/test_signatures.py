@@ -23,6 +23,7 @@ from uamqp.async_ops import (
     SessionAsync,
 )
 from uamqp.authentication import SASLAnonymous
+from uamqp.broker import Broker
 from uamqp.constants import ReceiverSettleMode, SenderSettleMode
 from uamqp.errors import ErrorPolicy
 
@@ -149,7 +150,8 @@ def test_coroutine_functions(method: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [SendClientAsync.queue_message, ReceiveClientAsync.receive_messages_iter_async, AsyncMessageIter.__aiter__]
+    "method",
+    [SendClientAsync.queue_message, ReceiveClientAsync.receive_messages_iter_async, AsyncMessageIter.__aiter__],
 )
 def test_plain_functions(method: Any) -> None:
     assert not inspect.iscoroutinefunction(method)
@@ -163,7 +165,7 @@ def test_names_of_the_package() -> None:
     assert uamqp.constants.MessageState.SendFailed.value == 3
     assert uamqp.TransportType.Amqp.value == 1
     assert uamqp.utils.create_sas_token
-    assert tuple(map(int, uamqp.__version__.split("."))) >= (1, 2, 8)
+    assert [int(part) for part in uamqp.__version__.split(".")[:2]] >= [1, 7]
 
 
 @pytest.mark.parametrize("layer", ["codec", "engine", "transport", "aio", "broker", "sync"])
@@ -185,7 +187,7 @@ URL = "amqp://localhost/queue"
 
 @pytest.fixture
 def loop() -> asyncio.AbstractEventLoop:
-    return asyncio.get_event_loop_policy().new_event_loop()
+    return asyncio.new_event_loop()
 
 
 def closing(loop: asyncio.AbstractEventLoop, made: Any) -> Any:
@@ -306,7 +308,9 @@ def test_sender_in_both_orders(loop: asyncio.AbstractEventLoop) -> None:
     session = SessionAsync(ConnectionAsync("h"))
     settled, peek, policy = SenderSettleMode.Settled, ReceiverSettleMode.PeekLock, ErrorPolicy()
     new = MessageSenderAsync(session, "s", "t", "n", settled, 5, {"p": 1}, ["c"], loop)
-    old = MessageSenderAsync(session, "s", "t", "n", settled, peek, 5, 6, {"p": 1}, policy, True, "latin-1", ["c"], loop)  # type: ignore[arg-type, call-arg]
+    old = MessageSenderAsync(
+        session, "s", "t", "n", settled, peek, 5, 6, {"p": 1}, policy, True, "latin-1", ["c"], loop
+    )  # type: ignore[arg-type, call-arg]
     loop.close()
     for sender in (new, old):
         assert sender.name == b"n"
@@ -412,9 +416,18 @@ async def test_a_loop_that_is_not_running(loop: asyncio.AbstractEventLoop) -> No
 
 
 async def test_with_instead_of_async_with() -> None:
-    with pytest.raises(TypeError, match="use 'async with'"):
-        with SendClientAsync(URL):
-            pass
+    with pytest.raises(TypeError, match="use 'async with'"), SendClientAsync(URL):
+        pass
+
+
+async def test_a_bare_client(broker: Broker) -> None:
+    for address in (broker.url, f"{broker.url}/queue"):
+        async with AMQPClientAsync(address) as client:
+            assert await client.client_ready_async() is True
+            assert await client.do_work_async() is True
+            assert repr(client) == f"<AMQPClientAsync for {address}, open>"
+        assert await client.do_work_async() is False
+        assert repr(client).endswith("not open>")
 
 
 async def test_what_is_not_there_yet() -> None:

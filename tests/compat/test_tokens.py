@@ -159,6 +159,17 @@ async def test_a_token_that_does_not_expire(connection: amqp.Connection, clock: 
     await kept.close()
 
 
+async def test_a_renewed_token_that_does_not_expire(connection: amqp.Connection, clock: Clock, check: Check) -> None:
+    source = Source(clock)
+    kept = keeper(connection, clock, source)
+    await kept.start()
+    source.life = None
+    await clock.wake()
+    await eventually(lambda: len(check.put) == 2)
+    assert clock.next is None
+    await kept.close()
+
+
 async def test_a_refused_token(connection: amqp.Connection, clock: Clock, check: Check) -> None:
     check.refuse = lambda token: "unknown key"
     kept = keeper(connection, clock, Source(clock), retries=2)
@@ -203,6 +214,18 @@ async def test_renewal_is_tried_again(connection: amqp.Connection, clock: Clock,
     await kept.close()
 
 
+async def test_what_nobody_expected_is_an_error_too(connection: amqp.Connection, clock: Clock) -> None:
+    async def sleep(seconds: float) -> None:
+        raise RuntimeError("no time")
+
+    kept = TokenKeeper(connection, "audience", Source(clock), clock=clock.time, sleep=sleep)
+    await kept.start()
+    await eventually(lambda: kept.error)
+    with pytest.raises(exceptions.TokenError, match="cannot be renewed: RuntimeError"):
+        kept.check()
+    await kept.close()
+
+
 @pytest.mark.parametrize("role", ["sender", "receiver"])
 async def test_who_waits_hears_that_the_token_has_expired(
     services: Broker, connection: amqp.Connection, clock: Clock, role: str
@@ -222,6 +245,9 @@ async def test_who_waits_hears_that_the_token_has_expired(
         sender = await connection.sender("queue")
         kept.guard(sender)
         waiting = asyncio.create_task(sender.send("message", timeout=None))
+    gone = await connection.receiver("gone")
+    kept.guard(gone)
+    await gone.close()
     source.problem = OSError("no network")
     for _ in range(5):
         await clock.wake()
@@ -296,7 +322,7 @@ async def test_the_end_of_the_connection_ends_the_renewal(
 async def test_a_peer_that_does_not_answer() -> None:
     async with peer_server() as server, amqp.connect(server.url) as connection:
         kept = TokenKeeper(connection, "audience", Source(Clock(), None), timeout=0.05, retries=1)
-        with pytest.raises(exceptions.OperationTimeout, match="did not answer put-token for audience within 0.05 s"):
+        with pytest.raises(exceptions.OperationTimeout, match=r"did not answer put-token for audience within 0\.05 s"):
             await kept.start()
 
 
@@ -311,10 +337,9 @@ async def test_a_peer_that_does_not_answer() -> None:
     ],
 )
 async def test_answers(facts: dict[str, Any], problem: str | None) -> None:
+    from tests.aio.peers import Peer
     from uamqp.codec.message import Message as CodecMessage
     from uamqp.codec.message import Properties
-
-    from tests.aio.peers import Peer
 
     class Answering(Peer):
         def on_message(self, delivery: Any) -> None:
@@ -474,7 +499,7 @@ async def test_a_peer_without_tokens() -> None:
 async def test_a_peer_that_does_not_answer_the_client() -> None:
     async with peer_server() as server:
         auth = SASTokenAsync("127.0.0.1", token="t", timeout=0.05, retry_policy=TokenRetryPolicy(retries=0))
-        with pytest.raises(TimeoutError, match="^Authorization timeout"):
+        with pytest.raises(TimeoutError, match=r"^Authorization timeout"):
             await SendClientAsync(f"{server.url}/queue", auth=auth).open_async()
 
 

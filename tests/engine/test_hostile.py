@@ -174,6 +174,7 @@ def stream(chance: random.Random, role: str) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.bulk
 @pytest.mark.parametrize("role", ["client", "server", "client-sasl", "server-sasl"])
 def test_streams(role: str) -> None:
     for seed in range(1500):

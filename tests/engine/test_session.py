@@ -557,3 +557,11 @@ def test_errors_with_long_names_fit_in_small_frames() -> None:
     receive(wire, Attach(name="ü" * 400, handle=0, role=False, initial_delivery_count=0))
     receive(wire, Attach(name="ü" * 400, handle=1, role=False, initial_delivery_count=0))
     ended_with(wire, session, "amqp:session:handle-in-use")
+
+
+def test_a_transfer_from_a_receiver_in_a_rare_form() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    wire.sender(session, credit=1)
+    receive(wire, Transfer(handle=0, delivery_id=0, delivery_tag=b"t", resume=True), BODY)
+    ended_with(wire, session, "amqp:session:errant-link")

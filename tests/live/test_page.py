@@ -290,6 +290,7 @@ def robust_sending(target: str, auth: SASLPlain) -> Callable[[], Awaitable[list[
             async with SendClientAsync(target, auth=auth) as client:
                 client.queue_message(Message("Test message"))
                 results = await client.send_all_messages_async()
+                print(f"Send results: {results}")
                 return results
 
         except AMQPConnectionError as e:
@@ -310,7 +311,7 @@ def robust_sending(target: str, auth: SASLPlain) -> Callable[[], Awaitable[list[
 
 async def test_robust_sending(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert await robust_sending(place.url, place.auth)() == [MessageState.SendComplete]
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "Send results: [<MessageState.SendComplete: 2>]\n"
     assert await place.take(1) == [b"Test message"]
 
 

@@ -16,7 +16,7 @@ from uamqp.transport.address import Endpoint
 from uamqp.transport.event_loop import EventLoopDriver
 
 from ..aio.conftest import Serve
-from ..aio.peers import BOUND, Mute, Peer, eventually, raw_server
+from ..aio.peers import BOUND, Peer, eventually, raw_server
 from ..engine.wire import Recorder
 
 
@@ -103,7 +103,7 @@ async def test_connecting_can_be_cancelled() -> None:
 
 
 async def test_a_peer_that_never_opens(serve: Serve) -> None:
-    server = await serve(lambda: Mute("on_open"))
+    server = await serve(lambda: Peer("on_open"))
     with pytest.raises(OperationTimeout, match=r"did not finish the opening handshake within 0\.1 s"):
         await connect(server.url, connect_timeout=0.1)
     await eventually(lambda: server.peer.driver._lost)
@@ -114,7 +114,7 @@ async def test_a_peer_that_hangs_up_at_once() -> None:
         pass
 
     async with raw_server(hang_up) as url:
-        with pytest.raises(ConnectionLost, match="during authentication|lost"):
+        with pytest.raises(ConnectionLost, match="during authentication"):
             await connect(url)
 
 
@@ -137,7 +137,7 @@ async def test_a_peer_that_speaks_something_else(greeting: bytes) -> None:
         await reader.read(-1)
 
     async with raw_server(greet) as url:
-        with pytest.raises(AMQPError, match="does not speak AMQP|does not offer SASL"):
+        with pytest.raises(AMQPError, match=r"does not speak AMQP|does not offer SASL"):
             await connect(url)
 
 
@@ -247,7 +247,7 @@ async def test_one_write_for_what_is_settled_in_one_turn(serve: Serve) -> None:
 
 
 async def test_large_payloads_are_not_joined(serve: Serve) -> None:
-    server = await serve(type("Large", (Peer,), {"settings": {"max_frame_size": 1 << 20}}))
+    server = await serve(lambda: Peer(settings={"max_frame_size": 1 << 20}))
     async with connect(server.url, timeout=BOUND) as connection:
         sender = await connection.sender("q")
         body = bytes(200_000)
@@ -292,7 +292,7 @@ async def test_other_links_go_on_while_a_large_message_waits(serve: Serve) -> No
 
 
 async def test_heartbeats_go_out_when_the_peer_asked_for_them(serve: Serve) -> None:
-    server = await serve(type("Asking", (Peer,), {"settings": {"idle_timeout": 1.0}}))
+    server = await serve(lambda: Peer(settings={"idle_timeout": 1.0}))
     async with connect(server.url, timeout=BOUND):
         opened = server.peer.engine.last_received
         await eventually(lambda: server.peer.engine.last_received > opened)

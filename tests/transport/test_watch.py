@@ -18,8 +18,9 @@ from uamqp.transport.watch import WATCH, Watch
 from ..aio.peers import BOUND, Peer, threaded_server
 
 
-class Asking(Peer):
-    settings = {"idle_timeout": 1.0}
+def asking() -> Peer:
+    """A peer that wants heartbeats."""
+    return Peer(settings={"idle_timeout": 1.0})
 
 
 def wait_until(condition: object) -> None:
@@ -30,7 +31,7 @@ def wait_until(condition: object) -> None:
 
 
 def test_heartbeats_go_out_while_the_program_does_something_else() -> None:
-    with threaded_server(Asking) as server, connect(server.url, timeout=BOUND):
+    with threaded_server(asking) as server, connect(server.url, timeout=BOUND):
         engine = server.peer.engine
         opened = engine.last_received
         wait_until(lambda: engine.last_received > opened)
@@ -52,7 +53,7 @@ def test_a_silent_peer_is_given_up_while_the_program_does_something_else() -> No
 
 
 def test_one_thread_for_all() -> None:
-    with threaded_server(Asking) as server:
+    with threaded_server(asking) as server:
         connections = [connect(server.url, timeout=BOUND) for _ in range(5)]
         assert [thread.name for thread in threading.enumerate()].count("uamqp-heartbeat") == 1
         for connection in connections:
@@ -60,7 +61,7 @@ def test_one_thread_for_all() -> None:
 
 
 def test_a_connection_that_is_forgotten_is_not_kept_alive() -> None:
-    with threaded_server(Asking) as server:
+    with threaded_server(asking) as server:
         connection = connect(server.url, timeout=BOUND)
         # So that the watch has had it in its hands.
         opened = server.peer.engine.last_received
@@ -92,7 +93,7 @@ def test_a_connection_that_broke_in_the_background_tells_its_user() -> None:
 
 
 def test_a_closed_driver_has_no_deadline() -> None:
-    with threaded_server(Asking) as server:
+    with threaded_server(asking) as server:
         connection = connect(server.url, timeout=BOUND)
         driver = connection._driver
         assert driver.next_deadline() is not None

@@ -147,14 +147,12 @@ class TokenKeeper:
 
     async def _put_first(self) -> None:
         token = await self._get_token()
-        for retry in range(self._retries + 1):
+        for _ in range(self._retries):
             try:
                 return await self._put(token)
             except (TokenError, OperationTimeout):
-                if retry == self._retries:
-                    raise
-            await self._pause(self._backoff)
-        return None
+                await self._pause(self._backoff)
+        return await self._put(token)
 
     async def _renew(self) -> None:
         """Get another token and put it. Raises TokenError also where there is no other."""

@@ -85,12 +85,13 @@ class LinkAsync(LoopBound, Generic[L]):
             if self._modern is not None or self._error is not None:
                 self.get_state()
                 return
+            await self._session.begin_async()
             self._change_state(self._states.Opening)
             try:
-                await self._session.begin_async()
                 with errors.translated(self.error_policy):
                     self._modern = await self._attach()
             except BaseException as error:
+                # Refused, or the connection is lost: that is final. Anything else may be tried again.
                 self._error = error if isinstance(error, errors.AMQPConnectionError) else None
                 self._change_state(self._states.Idle if self._error is None else self._states.Error)
                 self._tell_refused(error)

@@ -204,12 +204,10 @@ class AMQPClientAsync(LoopBound):
 
     async def _keep_alive(self, connection: ConnectionAsync) -> None:
         """Show that the connection is in use, at intervals; the body of the background task."""
-        try:
-            while not self._shutdown:
-                await connection.modern._driver.sleep(self._keep_alive_interval)
-                await connection._send_keep_alive()
-        except exceptions.AMQPError as error:
-            _log.info("no more keep-alives: %s", error)
+        driver = connection.modern._driver
+        while True:
+            await driver.sleep(self._keep_alive_interval)
+            connection._send_keep_alive()
 
     async def auth_complete_async(self) -> bool:
         """Whether the peer has accepted who we are; raises where it has not."""
@@ -225,12 +223,12 @@ class AMQPClientAsync(LoopBound):
             LinkDetach: the peer refused the link, or it has ended.
             AMQPConnectionError, AuthenticationException, …: as `open_async`.
         """
-        if not await self.auth_complete_async():
-            return False
-        return await self._client_ready_async()
-
-    async def _client_ready_async(self) -> bool:
+        await self.auth_complete_async()
+        await self._attach()
         return True
+
+    async def _attach(self) -> None:
+        """Attach the link, if the client has one."""
 
     async def do_work_async(self, **kwargs: Any) -> bool:
         """One round of work, which opens what is not open yet.
@@ -240,8 +238,7 @@ class AMQPClientAsync(LoopBound):
         """
         if self._shutdown:
             return False
-        if not await self.client_ready_async():
-            return True
+        await self.client_ready_async()
         return await self._client_run_async()
 
     async def _client_run_async(self) -> bool:
@@ -281,13 +278,13 @@ class AMQPClientAsync(LoopBound):
                     if connection is not None and not self._ext_connection:
                         await connection.destroy_async()
 
-    async def _redirect(self, redirect: errors.LinkRedirect, auth: AMQPAuth) -> None:
+    async def _redirect(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         if self._ext_connection:
             raise ValueError("Clients with a shared connection cannot be automatically redirected.")
         await self.close_async()
         self._remote_address = self._address_type(redirect.address, self._encoding)
         self._hostname = self._remote_address.hostname
-        self._auth = auth
+        self._auth = auth or self._default_auth()
         await self.open_async()
 
     async def __aenter__(self) -> Self:
@@ -585,7 +582,7 @@ class SendClientAsync(AMQPClientAsync):
         except Exception:
             _log.exception("on_send_complete failed")
 
-    async def _client_ready_async(self) -> bool:
+    async def _attach(self) -> None:
         if self.message_handler is None:
             self.message_handler = self.sender_type(
                 self._session,  # type: ignore[arg-type]
@@ -603,7 +600,6 @@ class SendClientAsync(AMQPClientAsync):
                 loop=self._loop,
             )
         await self.message_handler.open_async()
-        return True
 
     async def _client_run_async(self) -> bool:
         sender = await self._sender()
@@ -619,7 +615,7 @@ class SendClientAsync(AMQPClientAsync):
         self._collect()
         return not self._shutdown
 
-    async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth) -> None:
+    async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         """Go on at the address that a redirect names, as `auth`. Messages that are queued are dropped.
 
         Raises ValueError where the connection is shared.
@@ -810,7 +806,7 @@ class ReceiveClientAsync(AMQPClientAsync):
         if not self._streaming_receive:
             self._received_messages.put(message)
 
-    async def _client_ready_async(self) -> bool:
+    async def _attach(self) -> None:
         if self.message_handler is None:
             self.message_handler = self.receiver_type(
                 self._session,  # type: ignore[arg-type]
@@ -829,13 +825,12 @@ class ReceiveClientAsync(AMQPClientAsync):
                 loop=self._loop,
             )
         await self.message_handler.open_async()
-        return True
 
     async def _client_run_async(self) -> bool:
         await self._receive(_ROUND, None)
         return not self._shutdown
 
-    async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth) -> None:
+    async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         """Go on at the address that a redirect names, as `auth`. Raises ValueError where the connection is shared."""
         await self._redirect(redirect, auth)
         self._received_messages = queue.Queue()

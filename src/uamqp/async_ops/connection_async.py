@@ -266,20 +266,20 @@ class ConnectionAsync(LoopBound):
         self.auth = auth
         await self.open_async()
 
-    async def _send_keep_alive(self) -> None:
+    def _send_keep_alive(self) -> None:
         """Show the peer, and all between here and there, that the connection is in use."""
         connection = self._connection
         if connection is not None and connection.is_open:
             connection._engine.write(EMPTY_FRAME)
 
-    def _call_from_any_thread(self, function: Callable[[], None]) -> None:
-        """Run the function in the thread of the connection: now where this is it, soon where it is not."""
-        if threading.get_ident() == self._thread:
-            function()
-        else:
-            driver = self.modern._driver
-            assert isinstance(driver, EventLoopDriver)
-            driver.loop.call_soon_threadsafe(function)
+    def _is_own_thread(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def _call_soon_threadsafe(self, function: Callable[[], None]) -> None:
+        """Run the function in the thread of the connection, soon; may be called in any thread."""
+        driver = self.modern._driver
+        assert isinstance(driver, EventLoopDriver)
+        driver.loop.call_soon_threadsafe(function)
 
     # --- the end ----------------------------------------------------------------------------------------------
 

@@ -226,7 +226,11 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         error = delivery.error or delivery.link.error
         if error is not None:
             raise _cannot_tell(error)
-        self._session._connection._call_from_any_thread(partial(_say, delivery, response))
+        connection = self._session._connection
+        if connection._is_own_thread():
+            _say(delivery, response)
+        else:
+            connection._call_soon_threadsafe(partial(_say_or_log, delivery, response))
 
     async def _detach(self, link: Receiver) -> None:
         while self._arrived:
@@ -255,6 +259,14 @@ def _say(delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
             delivery.accept()
     except exceptions.AMQPError as error:
         raise _cannot_tell(error) from error
+
+
+def _say_or_log(delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
+    """As `_say`, where who wanted it said has gone on already."""
+    try:
+        _say(delivery, response)
+    except RuntimeError as error:
+        _log.warning("%s", error)
 
 
 def _cannot_tell(error: exceptions.AMQPError) -> RuntimeError:

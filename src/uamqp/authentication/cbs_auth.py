@@ -8,6 +8,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote_plus, unquote_plus, urlparse
@@ -40,15 +41,12 @@ class TokenRetryPolicy:
         self.backoff = float(backoff) / 1000.0 if backoff else 0.0
 
 
+@dataclass(frozen=True)
 class AccessToken:
     """What a `get_token` function returns: a token and when it expires, in seconds since 1970-01-01 UTC."""
 
-    def __init__(self, token: str | bytes, expires_on: float) -> None:
-        self.token = token
-        self.expires_on = expires_on
-
-    def __repr__(self) -> str:
-        return f"<AccessToken until {self.expires_on}>"
+    token: str | bytes = field(repr=False)
+    expires_on: float
 
 
 class CBSAuthMixin:

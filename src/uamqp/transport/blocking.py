@@ -352,6 +352,9 @@ class BlockingDriver(Driver):
     def _turn(self) -> None:
         # Reading comes before the timers: a peer is not silent whose bytes are only waiting to be read.
         self._read()
+        if self._engine is not None and self._engine.error is not None:
+            # There is a time in which the peer must answer close.
+            self.tick()
         self._run_timers()
 
     def _finish_step(self) -> None:

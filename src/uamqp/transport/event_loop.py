@@ -128,8 +128,9 @@ class EventLoopDriver(asyncio.Protocol, Driver):
             return
         engine.last_received = self.loop.time()
         engine.receive_data(data)
-        if engine.closed:
-            self._flush()
+        if engine.error is not None:
+            # It is over, or has a time in which the peer must answer close.
+            self.tick()
         elif engine.error is not None:
             # The engine gave up on the peer and waits for its close; from now on there is a deadline.
             self.tick()

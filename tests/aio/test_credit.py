@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from uamqp.aio import Connection, Manual, OnDemand, Prefetch, connect
+from uamqp.exceptions import OperationTimeout
+
+from .conftest import Serve
+from .peers import BOUND, PeerServer, eventually
+
+MESSAGE = b"\x00\x53\x75\xa0\x01x"
+
+
+def flood(server: PeerServer, count: int = 1000) -> None:
+    for _ in range(count):
+        server.peer.sender.send(MESSAGE)
+
+
+async def quiet(connection: Connection) -> None:
+    """Let everything under way arrive: a round trip of another link."""
+    async with connection.sender("round-trip") as sender:
+        await sender.send(b"x")
+
+
+@pytest.mark.parametrize("count", [0, -1, 100_001])
+def test_prefetch_out_of_range(count: int) -> None:
+    with pytest.raises(ValueError, match="prefetch must be 1 to 100000"):
+        Prefetch(count)
+
+
+async def test_a_slow_application_stops_the_peer(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", prefetch=10)
+        await eventually(lambda: server.peer.sender.credit == 10)
+        flood(server)
+        await eventually(lambda: receiver.queued == 10)
+        await quiet(connection)
+        assert (receiver.queued, receiver.credit, len(server.peer.sender.queue)) == (10, 0, 990)
+        # Four of them are not half of what was prefetched.
+        for _ in range(4):
+            (await receiver.receive()).accept()
+        await quiet(connection)
+        assert (receiver.queued, receiver.credit) == (6, 0)
+        (await receiver.receive()).accept()
+        await eventually(lambda: receiver.queued == 10)
+        await quiet(connection)
+        assert (receiver.queued, receiver.credit) == (10, 0)
+
+
+async def test_a_prefetch_of_one(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", prefetch=1)
+        await eventually(lambda: server.peer.sender.credit == 1)
+        flood(server, 20)
+        for _ in range(20):
+            (await receiver.receive()).accept()
+        await eventually(lambda: len(server.peer.settled) == 20)
+
+
+async def test_on_demand_grants_what_is_waited_for(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=OnDemand())
+        flood(server, 100)
+        await quiet(connection)
+        assert len(server.peer.sender.queue) == 100
+        (await receiver.receive()).accept()
+        await quiet(connection)
+        assert (receiver.queued, receiver.credit, len(server.peer.sender.queue)) == (0, 0, 99)
+        many = await receiver.receive_many(7)
+        await quiet(connection)
+        assert (len(many) + receiver.queued, len(server.peer.sender.queue)) == (7, 92)
+
+
+async def test_on_demand_grants_one_for_each_task_that_waits(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=OnDemand())
+        waiting = [asyncio.create_task(receiver.receive()) for _ in range(5)]
+        await eventually(lambda: server.peer.sender.credit == 5)
+        waiting.pop().cancel()
+        flood(server, 100)
+        for delivery in await asyncio.gather(*waiting):
+            delivery.accept()
+        await quiet(connection)
+        # What was granted for the task that gave up is kept for the next.
+        assert len(server.peer.sender.queue) == 95
+        assert receiver.queued == 1
+        (await receiver.receive()).accept()
+        assert receiver._wanted == 0
+
+
+async def test_on_demand_keeps_what_came_too_late(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=OnDemand())
+        with pytest.raises(OperationTimeout):
+            await receiver.receive(timeout=0)
+        assert await receiver.receive_many(1, timeout=0) == []
+        flood(server, 2)
+        await eventually(lambda: receiver.queued == 1)
+        (await receiver.receive()).accept()
+        assert receiver.credit == 0
+
+
+async def test_manual_gives_nothing_by_itself(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=Manual())
+        flood(server, 10)
+        with pytest.raises(OperationTimeout):
+            await receiver.receive(timeout=0.01)
+        receiver.flow(3)
+        assert receiver.credit == 3
+        await eventually(lambda: receiver.queued == 3)
+        await quiet(connection)
+        assert (receiver.queued, receiver.credit) == (3, 0)
+        # What was taken back and is under way all the same is no fault of the peer.
+        receiver.flow(5)
+        receiver.flow(2)
+        await quiet(connection)
+        assert (receiver.queued, receiver.credit) == (8, 0)
