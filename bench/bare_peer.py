@@ -58,7 +58,7 @@ class BarePeer(asyncio.Protocol, Observer):
             self._transport.write(b"".join(self._engine.data_to_send()))
 
     def _take(self, data: bytes) -> None:
-        if self._rest + len(data) < self._frame or data.startswith(b"\x00\x00\x00", 0) and len(data) < 40:
+        if self._rest + len(data) < self._frame:
             self._engine.receive_data(data)
             self._transport.write(b"".join(self._engine.data_to_send()))
             return

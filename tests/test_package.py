@@ -46,7 +46,7 @@ def imports_of(path: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         else:
             continue
-        found |= {(n.split(".") + [""])[1] for n in names if n.split(".")[0] == "uamqp"}
+        found |= {[*n.split("."), ""][1] for n in names if n.split(".")[0] == "uamqp"}
     return found
 
 

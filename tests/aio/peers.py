@@ -17,6 +17,7 @@ from uamqp.engine.sasl import SaslServer
 from uamqp.engine.sender import SenderEndpoint
 from uamqp.engine.session import SessionEndpoint
 from uamqp.engine.settings import ConnectionSettings
+from uamqp.engine.states import LinkState, SessionState
 from uamqp.transport.event_loop import EventLoopDriver
 
 #: Seconds after which what does not come true is a failure; no test waits so long when all is well.
@@ -104,10 +105,15 @@ class Peer(Observer):
         self.engine.open()
 
     def on_begin(self, session: SessionEndpoint) -> None:
+        if session.state is SessionState.MAPPED:
+            # The answer to its own.
+            return
         self.sessions.append(session)
         session.begin(**self.begin)
 
     def on_attach(self, link: LinkEndpoint) -> None:
+        if link.state is LinkState.ATTACHED:
+            return
         remote = link.remote_attach
         assert remote is not None
         self.links.append(link)

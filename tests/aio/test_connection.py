@@ -127,7 +127,8 @@ async def test_an_unusable_open_of_the_peer(serve: Serve) -> None:
             from uamqp.codec.hot import frame
             from uamqp.codec.performatives import Open
 
-            self.write(frame(0, Open("peer", max_frame_size=100).encode()))
+            # Behind the header, which goes out at the end of this turn.
+            self.driver.loop.call_soon(self.write, frame(0, Open("peer", max_frame_size=100).encode()))
 
     server = await serve(Tiny)
     with pytest.raises(RemoteProtocolError, match="max-frame-size 100 is under 512"):
@@ -240,7 +241,7 @@ async def test_what_the_peer_says_reaches_all_who_wait(serve: Serve) -> None:
         waiting = [
             asyncio.create_task(sender.send(b"x")),
             asyncio.create_task(receiver.receive()),
-            asyncio.create_task(receiver.drain()),
+            asyncio.create_task(receiver.__anext__()),
         ]
         await eventually(lambda: server.peer.messages)
         server.peer.engine.close(Error(Symbol("amqp:connection:forced"), "maintenance"))
