@@ -36,7 +36,7 @@ class Peer(Observer):
 
     Args:
         mute: hooks that do nothing, so that the client has no answer: ``Peer("on_begin")``.
-        credit: what a link is given that it receives on.
+        credit: what a link is given that it receives on; 50 and more are given again when half is used.
         settings, begin, attach: more arguments of its open, begin and attach.
     """
 
@@ -138,7 +138,8 @@ class Peer(Observer):
             delivery = receiver.queue.popleft()
             self.messages.append(delivery)
             self.on_message(delivery)
-        if receiver.error is None and 0 < receiver.credit * 2 <= self.credit:
+        # Those that were given little are meant to have no more.
+        if receiver.error is None and self.credit >= 50 and receiver.credit * 2 <= self.credit:
             receiver.flow(self.credit)
 
     def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:

@@ -72,6 +72,16 @@ async def test_messages_on_a_link_that_is_detached(serve: Serve) -> None:
             await sender.send(b"x")
 
 
+async def test_a_link_that_was_awaited_can_be_a_context(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        async with await connection.sender("q") as sender:
+            await sender.send(b"x")
+        async with await connection.receiver("q"):
+            pass
+        assert len(server.peer.detached) == 2
+
+
 async def test_detaching_by_many(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:

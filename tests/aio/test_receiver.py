@@ -14,7 +14,6 @@ from uamqp.exceptions import (
     DecodeError,
     LinkDetached,
     LocalProtocolError,
-    MessageTooLarge,
     OperationTimeout,
 )
 
@@ -153,8 +152,6 @@ async def test_the_peer_is_told_of_the_limit(connection: Connection) -> None:
     sender, receiver = await connection.sender("q"), await connection.receiver("q", max_message_size=100)
     await sender.send_many([bytes(200), b"x"])
     assert (await receiver.receive()).body == b"x"
-    with pytest.raises(MessageTooLarge):
-        raise MessageTooLarge
 
 
 # -- settling --------------------------------------------------------------------------------------------------------
@@ -301,7 +298,7 @@ async def test_closing_gives_back_what_was_not_taken() -> None:
         async with connection.receiver("q") as receiver:
             for n in range(1, 10):
                 delivery = await receiver.receive()
-                assert (delivery.body, delivery.message.header.delivery_count) == (n, 0)
+                assert (delivery.body, delivery.message.header.delivery_count or 0) == (n, 0)
                 delivery.accept()
 
 

@@ -74,6 +74,7 @@ async def test_begin_that_is_answered_too_late_is_ended(serve: Serve) -> None:
             await connection.session(timeout=0.01)
         server.peer.thaw()
         await eventually(lambda: server.peer.ended)
+        await eventually(lambda: not connection._engine._sessions)
         assert (await connection.session())._endpoint.channel == 0
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from uamqp.broker import Broker
@@ -28,17 +26,6 @@ def run(*arguments: str, stdin: str | None = None) -> tuple[int, str, str]:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
-
-
-@pytest.fixture
-def broker() -> Iterator[Broker]:
-    with Broker.running(users={"user": "secret"}, max_queue_length=3) as running:
-        yield running
-
-
-@pytest.fixture
-def url(broker: Broker) -> str:
-    return broker.url.replace("//", "//user:secret@") + "/orders"
 
 
 def test_send_and_receive(url: str) -> None:

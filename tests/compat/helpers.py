@@ -21,14 +21,18 @@ async def put(broker: Broker, queue: str, *bodies: Any) -> None:
 
 
 async def take(broker: Broker, queue: str) -> list[amqp.Message]:
-    """All messages that are ready in a queue of the broker."""
+    """All messages that are ready in a queue of the broker, which no longer has them then.
+
+    What a client did is done when it is closed, because the broker answered its close after it.
+    """
+    count = len(broker.queue(queue))
+    messages = []
     async with _connect(broker) as connection, connection.receiver(queue) as receiver:
-        messages = []
-        while deliveries := await receiver.receive_many(100, timeout=0.1):
-            for delivery in deliveries:
-                messages.append(delivery.message)
-                delivery.accept()
-        return messages
+        for _ in range(count):
+            delivery = await receiver.receive()
+            messages.append(delivery.message)
+            delivery.accept()
+    return messages
 
 
 async def bodies(broker: Broker, queue: str) -> list[Any]:

@@ -23,6 +23,9 @@ from uamqp.constants import ErrorCodes, MessageState, ReceiverSettleMode, Sender
 
 from .helpers import bodies, put
 
+#: Milliseconds without a message after which an iteration ends: long enough for one that is on its way.
+PATIENCE = 500
+
 
 @pytest.fixture
 async def full(broker: Broker) -> AsyncIterator[Broker]:
@@ -280,7 +283,7 @@ async def test_iterator_without_auto_complete(full: Broker) -> None:
 
 
 async def test_iterator_ends_after_the_timeout_and_closes(full: Broker) -> None:
-    client = ReceiveClientAsync(f"{full.url}/queue", timeout=50)
+    client = ReceiveClientAsync(f"{full.url}/queue", timeout=PATIENCE)
     seen = [str(message) async for message in client.receive_messages_iter_async()]
     assert seen == ["0", "1", "2", "3", "4"]
     assert client._shutdown
@@ -289,7 +292,7 @@ async def test_iterator_ends_after_the_timeout_and_closes(full: Broker) -> None:
 
 
 async def test_iterator_may_go_on_after_the_timeout(full: Broker) -> None:
-    async with ReceiveClientAsync(f"{full.url}/queue", timeout=50, shutdown_after_timeout=False) as client:
+    async with ReceiveClientAsync(f"{full.url}/queue", timeout=PATIENCE, shutdown_after_timeout=False) as client:
         iterator = client.receive_messages_iter_async()
         assert len([message async for message in iterator]) == 5
         assert full.connections == 1
@@ -298,7 +301,7 @@ async def test_iterator_may_go_on_after_the_timeout(full: Broker) -> None:
 
 
 async def test_leaving_the_loop_and_coming_back(full: Broker) -> None:
-    async with ReceiveClientAsync(f"{full.url}/queue", timeout=50) as client:
+    async with ReceiveClientAsync(f"{full.url}/queue", timeout=PATIENCE) as client:
         iterator = client.receive_messages_iter_async()
         seen: list[str] = []
         async for message in iterator:
@@ -334,6 +337,32 @@ async def test_closing_ends_an_iteration(broker: Broker) -> None:
     assert broker.connections == 0
 
 
+@pytest.mark.parametrize("turns", range(25))
+async def test_closing_at_any_time(full: Broker, turns: int) -> None:
+    """Wherever the others are just then: they end, and nothing is opened again."""
+    client = ReceiveClientAsync(f"{full.url}/queue")
+
+    async def iterate() -> None:
+        async for _ in client.receive_messages_iter_async():
+            pass
+
+    async def batch() -> None:
+        while await client.receive_message_batch_async():
+            pass
+
+    tasks = [asyncio.create_task(work()) for work in (iterate, batch, client.client_ready_async, iterate)]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await client.open_async()
+    await client.close_async()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if result is not None and result is not True:
+            assert isinstance(result, errors.AMQPConnectionError), result
+            assert "closed" in str(result)
+    assert client._connection is None
+    await eventually(lambda: full.connections == 0)
+
+
 async def test_cancelling_an_iteration(full: Broker) -> None:
     seen: list[Message] = []
 
@@ -356,7 +385,7 @@ async def test_cancelling_an_iteration(full: Broker) -> None:
 
 
 async def test_function(full: Broker) -> None:
-    client = ReceiveClientAsync(f"{full.url}/queue", timeout=50)
+    client = ReceiveClientAsync(f"{full.url}/queue", timeout=PATIENCE)
     seen: list[Message] = []
     await client.receive_messages_async(seen.append)
     assert texts(seen) == ["0", "1", "2", "3", "4"]
@@ -374,7 +403,7 @@ async def test_coroutine_function(full: Broker) -> None:
         assert message.settled is False
         seen.append(message)
 
-    async with ReceiveClientAsync(f"{full.url}/queue", timeout=50, shutdown_after_timeout=False) as client:
+    async with ReceiveClientAsync(f"{full.url}/queue", timeout=PATIENCE, shutdown_after_timeout=False) as client:
         await client.receive_messages_async(on_message)
         assert texts(seen) == ["0", "1", "2", "3", "4"]
         assert all(message.settled for message in seen)
@@ -383,7 +412,7 @@ async def test_coroutine_function(full: Broker) -> None:
 
 
 async def test_function_that_settles(full: Broker) -> None:
-    client = ReceiveClientAsync(f"{full.url}/queue", timeout=50)
+    client = ReceiveClientAsync(f"{full.url}/queue", timeout=PATIENCE)
     await client.receive_messages_async(lambda message: message.reject())
     assert await bodies(full, "queue") == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -241,7 +242,7 @@ async def test_who_waits_hears_that_the_token_has_expired(
         kept.guard(receiver)
         waiting: asyncio.Task[Any] = asyncio.create_task(receiver.receive(timeout=None))
     else:
-        services.options = type("Options", (), {**services.options.__dict__, "link_credit": 0})()
+        services.options = replace(services.options, link_credit=0)
         sender = await connection.sender("queue")
         kept.guard(sender)
         waiting = asyncio.create_task(sender.send("message", timeout=None))

@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
+from uamqp import aio
 from uamqp.aio.connection import open_connection
 from uamqp.aio.options import connection_options
 from uamqp.broker import Broker
 from uamqp.engine.connection import EMPTY_FRAME
 from uamqp.exceptions import ConnectionLost, InDoubt, LocalProtocolError, NotSent, OperationTimeout
 from uamqp.sync import Connection, OnDemand, connect
-from uamqp.transport import blocking
-from uamqp.transport.address import Endpoint, parse_url
+from uamqp.transport import blocking, event_loop
+from uamqp.transport.address import parse_url
 from uamqp.transport.blocking import BlockingDriver
 
 from ..aio.peers import BOUND, Peer, threaded_server
@@ -113,18 +114,25 @@ def test_nobody_accepts() -> None:
         connect(f"amqp://127.0.0.1:{port}", connect_timeout=0.1)
 
 
-def test_an_address_that_does_not_answer_leaves_time_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    with full_port() as dead, threaded_server(Peer) as server:
-        alive = parse_url(server.url).port
-        addresses = [
-            (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", dead)),
-            (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", alive)),
-        ]
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: addresses)
-        stream = blocking._connect(Endpoint("two.example", 5672, False), time.monotonic() + 0.4)
-        assert stream.getpeername()[1] == alive
-        wait_until(lambda: server._server.peers)
-        stream.close()
+@pytest.mark.parametrize("face", ["aio", "sync"])
+def test_an_address_that_does_not_answer_is_passed_over(monkeypatch: pytest.MonkeyPatch, face: str) -> None:
+    monkeypatch.setattr(blocking, "ADDRESS_PATIENCE", 0.05)
+    monkeypatch.setattr(event_loop, "ADDRESS_PATIENCE", 0.05)
+    with full_port() as silent, closed_port() as refusing, threaded_server(Peer) as server:
+        ports = [silent, refusing, parse_url(server.url).port]
+        addresses = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+        # A family that this system does not have.
+        addresses.insert(0, (socket.AddressFamily.AF_APPLETALK, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: addresses[:])
+        if face == "sync":
+            connect("amqp://localhost", timeout=BOUND).close()
+            return
+
+        async def run() -> None:
+            async with aio.connect("amqp://localhost", timeout=BOUND):
+                pass
+
+        asyncio.run(run())
 
 
 def test_a_peer_that_never_opens() -> None:

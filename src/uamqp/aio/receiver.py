@@ -152,23 +152,23 @@ class Receiver(Link):
 
         Deliveries that were taken and not settled go back to the node too, by the detach.
         """
-        deadline = None if (seconds := self._seconds(timeout)) is None else self._driver.now() + seconds
         endpoint = self._endpoint
-        if (
-            self.credit
-            and endpoint.state is LinkState.ATTACHED
-            and endpoint.sender_settle_mode != SENDER_SETTLE_SETTLED
-        ):
-            # What is under way now can be given back only when it is here.
-            try:
+        seconds = self._seconds(timeout)
+        deadline = None if seconds is None else self._driver.now() + seconds
+        under_way = endpoint.state is LinkState.ATTACHED and endpoint.credit
+        try:
+            if under_way and endpoint.sender_settle_mode != SENDER_SETTLE_SETTLED:
+                # What is under way can be given back only when it is here.
                 await self.drain(timeout=timeout)
-            except AMQPError:
-                # The peer does not drain, or is gone.
-                pass
-        while self._queue:
-            delivery = self._queue.popleft()
-            if not delivery.settled:
-                delivery.release()
+        except AMQPError:
+            # The peer does not drain, or is gone.
+            pass
+        finally:
+            while self._queue:
+                delivery = self._queue.popleft()
+                if not delivery.settled:
+                    delivery.release()
+            endpoint.detach()
         await super().close(timeout=None if deadline is None else max(0.0, deadline - self._driver.now()))
 
     def _ended(self) -> None:

@@ -67,6 +67,7 @@ class LinkAsync(LoopBound, Generic[L]):
         self._state: Any = self._states.Idle
         self._error: BaseException | None = None
         self._opening = asyncio.Lock()
+        self._closings = 0
 
     # --- opening ----------------------------------------------------------------------------------------------
 
@@ -81,7 +82,11 @@ class LinkAsync(LoopBound, Generic[L]):
             AMQPConnectionError, AuthenticationException, …: as `ConnectionAsync.open_async`.
         """
         self._check_loop()
+        closings = self._closings
         async with self._opening:
+            if closings != self._closings:
+                # Whoever closed it does not expect it to come back.
+                raise _closed(self.name)
             if self._modern is not None or self._error is not None:
                 self.get_state()
                 return
@@ -163,13 +168,18 @@ class LinkAsync(LoopBound, Generic[L]):
         if self._modern is None:
             await self.open_async()
         self.get_state()
-        assert self._modern is not None
+        return self._attached()
+
+    def _attached(self) -> L:
+        if self._modern is None:
+            raise _closed(self.name)
         return self._modern
 
     # --- the end ----------------------------------------------------------------------------------------------
 
     async def destroy_async(self) -> None:
         """Detach the link; safe to call twice. Session and connection live on."""
+        self._closings += 1
         async with self._opening:
             link, self._modern = self._modern, None
             if link is not None:
@@ -193,3 +203,7 @@ class LinkAsync(LoopBound, Generic[L]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {text(self.name, self._encoding)!r}, {self._state.name}>"
+
+
+def _closed(name: bytes) -> errors.AMQPConnectionError:
+    return errors.AMQPConnectionError(f"the link {name.decode(errors='replace')!r} is closed; open it first")

@@ -147,9 +147,12 @@ class AMQPClientAsync(LoopBound):
             AuthenticationException: the peer does not accept who we are.
             TimeoutError, ValueError, NotSupported: as `ConnectionAsync.open_async`.
         """
+        await self._open(connection, again=True)
+
+    async def _open(self, connection: ConnectionAsync | None, *, again: bool) -> None:
         self._check_loop()
         async with self._opening:
-            if self._session is not None:
+            if self._session is not None or (self._shutdown and not again):
                 return
             if connection is not None:
                 _log.log(self._level, "using the connection %r", connection)
@@ -177,14 +180,18 @@ class AMQPClientAsync(LoopBound):
             if self._keep_alive_interval:
                 self._keep_alive_task = connection.modern._driver.spawn(self._keep_alive(connection), "keep-alive")
 
-    async def _open_for_use(self) -> None:
+    async def _open_for_use(self) -> ConnectionAsync:
         """Open the client where that was not done yet; one that was closed stays closed."""
-        if self._shutdown:
-            raise errors.AMQPConnectionError(
-                "The client is closed. Open it again with open_async(), or keep it open with close_on_done=False."
-            )
         if self._session is None:
-            await self.open_async()
+            await self._open(None, again=False)
+        if self._connection is None:
+            raise self._closed()
+        return self._connection
+
+    def _closed(self) -> errors.AMQPConnectionError:
+        return errors.AMQPConnectionError(
+            "The client is closed. Open it again with open_async(), or keep it open with close_on_done=False."
+        )
 
     def _new_connection(self) -> ConnectionAsync:
         return self.connection_type(
@@ -211,9 +218,8 @@ class AMQPClientAsync(LoopBound):
 
     async def auth_complete_async(self) -> bool:
         """Whether the peer has accepted who we are; raises where it has not."""
-        await self._open_for_use()
-        assert self._connection is not None
-        self._connection._check()
+        connection = await self._open_for_use()
+        connection._check()
         return True
 
     async def client_ready_async(self) -> bool:
@@ -224,11 +230,17 @@ class AMQPClientAsync(LoopBound):
             AMQPConnectionError, AuthenticationException, …: as `open_async`.
         """
         await self.auth_complete_async()
-        await self._attach()
+        if self.message_handler is None:
+            self.message_handler = self._new_handler()
+        if self.message_handler is not None:
+            await self.message_handler.open_async()
+            if self.message_handler is None:
+                raise self._closed()
         return True
 
-    async def _attach(self) -> None:
-        """Attach the link, if the client has one."""
+    def _new_handler(self) -> Any:
+        """The link, not attached yet; None where the client has none."""
+        return None
 
     async def do_work_async(self, **kwargs: Any) -> bool:
         """One round of work, which opens what is not open yet.
@@ -546,7 +558,7 @@ class SendClientAsync(AMQPClientAsync):
                     self._finish(message, error)
                     continue
                 waiting.appendleft(message)
-                raise errors.translate(error, self._error_policy) from error
+                raise self._closed() if self._shutdown else errors.translate(error, self._error_policy) from error
             except (TypeError, ValueError, AttributeError) as error:
                 self._finish(message, error)
             else:
@@ -582,24 +594,22 @@ class SendClientAsync(AMQPClientAsync):
         except Exception:
             _log.exception("on_send_complete failed")
 
-    async def _attach(self) -> None:
-        if self.message_handler is None:
-            self.message_handler = self.sender_type(
-                self._session,  # type: ignore[arg-type]
-                self._name,
-                self._remote_address,
-                send_settle_mode=self._send_settle_mode,
-                receive_settle_mode=self._receive_settle_mode,
-                max_message_size=self._max_message_size,
-                link_credit=self._link_credit,
-                properties=self._link_properties,
-                error_policy=self._error_policy,
-                debug=self._debug_trace,
-                encoding=self._encoding,
-                desired_capabilities=self._desired_capabilities,
-                loop=self._loop,
-            )
-        await self.message_handler.open_async()
+    def _new_handler(self) -> MessageSenderAsync:
+        return self.sender_type(
+            self._session,  # type: ignore[arg-type]
+            self._name,
+            self._remote_address,
+            send_settle_mode=self._send_settle_mode,
+            receive_settle_mode=self._receive_settle_mode,
+            max_message_size=self._max_message_size,
+            link_credit=self._link_credit,
+            properties=self._link_properties,
+            error_policy=self._error_policy,
+            debug=self._debug_trace,
+            encoding=self._encoding,
+            desired_capabilities=self._desired_capabilities,
+            loop=self._loop,
+        )
 
     async def _client_run_async(self) -> bool:
         sender = await self._sender()
@@ -784,9 +794,9 @@ class ReceiveClientAsync(AMQPClientAsync):
         """Wait for messages and deal with those that came, at most `most`; False where none came, or all is over."""
         if self._shutdown:
             return False
-        await self.client_ready_async()
-        receiver: MessageReceiverAsync = self.message_handler
         try:
+            await self.client_ready_async()
+            receiver: MessageReceiverAsync = self.message_handler
             return bool(await receiver._hand_out(seconds, most))
         except exceptions.AMQPError:
             # Closing the client ends the wait of other tasks; that is no error for them.
@@ -806,25 +816,23 @@ class ReceiveClientAsync(AMQPClientAsync):
         if not self._streaming_receive:
             self._received_messages.put(message)
 
-    async def _attach(self) -> None:
-        if self.message_handler is None:
-            self.message_handler = self.receiver_type(
-                self._session,  # type: ignore[arg-type]
-                self._remote_address,
-                self._name,
-                on_message_received=self._message_received,
-                receive_settle_mode=self._receive_settle_mode,
-                send_settle_mode=self._send_settle_mode,
-                max_message_size=self._max_message_size,
-                prefetch=self._prefetch,
-                properties=self._link_properties,
-                error_policy=self._error_policy,
-                debug=self._debug_trace,
-                encoding=self._encoding,
-                desired_capabilities=self._desired_capabilities,
-                loop=self._loop,
-            )
-        await self.message_handler.open_async()
+    def _new_handler(self) -> MessageReceiverAsync:
+        return self.receiver_type(
+            self._session,  # type: ignore[arg-type]
+            self._remote_address,
+            self._name,
+            on_message_received=self._message_received,
+            receive_settle_mode=self._receive_settle_mode,
+            send_settle_mode=self._send_settle_mode,
+            max_message_size=self._max_message_size,
+            prefetch=self._prefetch,
+            properties=self._link_properties,
+            error_policy=self._error_policy,
+            debug=self._debug_trace,
+            encoding=self._encoding,
+            desired_capabilities=self._desired_capabilities,
+            loop=self._loop,
+        )
 
     async def _client_run_async(self) -> bool:
         await self._receive(_ROUND, None)

@@ -146,9 +146,8 @@ class MessageSenderAsync(LinkAsync[Sender]):
 
     def _start(self, message: Message) -> OutgoingDelivery:
         """Send a message, or queue it until the peer gives credit, and do not wait for its outcome."""
-        assert self._modern is not None
         settled = self.send_settle_mode is not SenderSettleMode.Unsettled
-        return self._modern.send_nowait(message.get_message(), settled=settled)
+        return self._attached().send_nowait(message.get_message(), settled=settled)
 
     async def _outcome(self, delivery: OutgoingDelivery, seconds: float | None) -> Exception | None:
         """Wait for the outcome of a message: None where it got through."""
@@ -164,8 +163,7 @@ class MessageSenderAsync(LinkAsync[Sender]):
 
     async def _progress(self, delivery: OutgoingDelivery, seconds: float) -> None:
         """Wait until a message has its outcome, or time runs out, which changes nothing."""
-        assert self._modern is not None
-        await self._modern._settled(delivery, seconds)
+        await self._attached()._settled(delivery, seconds)
 
     async def _report(
         self, message: Message, delivery: OutgoingDelivery, seconds: float | None, callback: Callable[..., Any]

@@ -16,14 +16,14 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, LocalProtocolError, OperationTimeout
 from .address import Endpoint
-from .driver import BackgroundTask, Deadlines, Driver, Waiter
+from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Waiter
 
 T = TypeVar("T")
 
@@ -473,18 +473,24 @@ class BlockingDriver(Driver):
 
 
 def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
-    """Connect to the first address that answers; one that does not leaves the others their share of the time."""
+    """Connect to the first address that answers."""
     addresses = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    failure: OSError | None = None
-    for index, (family, kind, protocol, _, address) in enumerate(addresses):
-        stream = socket.socket(family, kind, protocol)
-        stream.settimeout(max(0.001, deadline - time.monotonic()) / (len(addresses) - index))
+    for *family, _, address in addresses[:-1]:
         try:
-            stream.connect(address)
-        except OSError as error:
-            stream.close()
-            failure = error
-        else:
-            return stream
-    assert failure is not None
-    raise failure
+            return _connect_to(family, address, min(ADDRESS_PATIENCE, deadline - time.monotonic()))
+        except OSError:
+            # The next one may answer.
+            pass
+    *family, _, address = addresses[-1]
+    return _connect_to(family, address, deadline - time.monotonic())
+
+
+def _connect_to(family: Sequence[int], address: Any, timeout: float) -> socket.socket:
+    stream = socket.socket(*family)
+    try:
+        stream.settimeout(max(0.001, timeout))
+        stream.connect(address)
+    except BaseException:
+        stream.close()
+        raise
+    return stream

@@ -51,6 +51,8 @@ def wake(waiter: Waiter | None) -> None:
         waiter.set_result(True)
 
 
+#: Seconds for an address of a host that does not answer, as long as there is another one to try.
+ADDRESS_PATIENCE: Final = 2.0
 #: Durations that may keep their timer while nobody waits: more are used by nobody but who computes them anew each time.
 _MAX_IDLE_QUEUES: Final = 8
 

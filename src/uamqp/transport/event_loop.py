@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, OperationTimeout
 from .address import Endpoint
-from .driver import BackgroundTask, Deadlines, Driver, Timer
+from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Timer
 
 #: Bytes that may wait in the loop's transport before the engine is told to wait.
 _HIGH_WATER: Final = 1024 * 1024
@@ -18,8 +19,6 @@ _HIGH_WATER: Final = 1024 * 1024
 _LARGE: Final = 65_536
 #: Seconds that a transport has to get rid of its last bytes, before it is cut off.
 _LINGER: Final = 5.0
-#: Seconds after which the next address of a host is tried beside the first.
-_HAPPY_EYEBALLS_DELAY: Final = 0.25
 
 
 class EventLoopDriver(asyncio.Protocol, Driver):
@@ -48,13 +47,12 @@ class EventLoopDriver(asyncio.Protocol, Driver):
     ) -> None:
         try:
             async with asyncio.timeout(timeout):
+                stream = await self._open_stream(endpoint)
                 await self.loop.create_connection(
                     lambda: self,
-                    endpoint.host,
-                    endpoint.port,
+                    sock=stream,
                     ssl=context,
                     server_hostname=server_hostname if context is not None else None,
-                    happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
                 )
         except TimeoutError as error:
             raise OperationTimeout(f"no connection to {endpoint} within {timeout:g} s") from error
@@ -64,6 +62,34 @@ class EventLoopDriver(asyncio.Protocol, Driver):
             # asyncio has no words for a peer that goes away during the TLS handshake.
             reason = error.strerror or str(error) or "the peer hung up"
             raise ConnectionLost(f"cannot connect to {endpoint}: {reason}") from error
+
+    async def _open_stream(self, endpoint: Endpoint) -> socket.socket:
+        # Not left to `create_connection`, which loses the socket when it is cancelled in the middle of its race
+        # between addresses.
+        host, port = endpoint.host, endpoint.port
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            addresses = await self.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for *family, _, address in addresses[:-1]:
+            try:
+                async with asyncio.timeout(ADDRESS_PATIENCE):
+                    return await self._connect_to(family, address)
+            except OSError:
+                # The next one may answer.
+                pass
+        *family, _, address = addresses[-1]
+        return await self._connect_to(family, address)
+
+    async def _connect_to(self, family: Sequence[int], address: Any) -> socket.socket:
+        stream = socket.socket(*family)
+        try:
+            stream.setblocking(False)
+            await self.loop.sock_connect(stream, address)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
 
     def run_engine(self, engine: ConnectionEndpoint) -> None:
         self.engine = engine
