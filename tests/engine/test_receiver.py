@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from uamqp.codec.definitions import Source, Target
+from uamqp.codec.definitions import Accepted, Source, Target
 from uamqp.codec.hot import encode_flow, frame
 from uamqp.codec.performatives import Attach, Detach, Transfer
 from uamqp.engine.limits import MAX_CREDIT, MAX_EMPTY_TRANSFERS, MAX_TRANSFERS_PER_DELIVERY
@@ -291,7 +291,7 @@ def test_settling_after_the_link_ended() -> None:
     assert told == [second]
 
 
-def test_a_delivery_that_waits_for_confirmation_keeps_its_outcome_when_the_link_ends() -> None:
+def test_an_outcome_that_was_not_confirmed_when_the_link_ended_is_in_doubt() -> None:
     wire, receiver = arrived(1, receiver_settle_mode=1)
     (delivery,) = receiver.queue
     delivery.accept()
@@ -299,7 +299,8 @@ def test_a_delivery_that_waits_for_confirmation_keeps_its_outcome_when_the_link_
     receiver.detach()
     wire.client.data_to_send()
     wire.client.lose(None)
-    assert delivery.settled and delivery.error is None
+    assert delivery.settled and isinstance(delivery.state, Accepted)
+    assert delivery.error is receiver.error
 
 
 def test_body_and_message() -> None:

@@ -576,7 +576,7 @@ class ConnectionEndpoint:
         if self.server:
             self.write(SASL_HEADER if self._sasl_header_pending else AMQP_HEADER)
         wanted = "AMQP 1.0 with SASL" if self._sasl_header_pending else "AMQP 1.0"
-        if header[:5] == AMQP_HEADER[:5] and self._sasl_header_pending and not self.server:
+        if header[:8] == AMQP_HEADER and self._sasl_header_pending and not self.server:
             error: AMQPError = AuthenticationError("the peer does not offer SASL")
         else:
             error = RemoteProtocolError(

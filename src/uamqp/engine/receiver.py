@@ -239,8 +239,8 @@ class ReceiverEndpoint(LinkEndpoint):
         ended = [d for d in session.incoming_unsettled.values() if d.link is self]
         for delivery in ended:
             del session.incoming_unsettled[delivery.id]
-            if delivery.state is None:
-                delivery.error = error
+            # Also where an outcome was given: that the peer took it was not confirmed.
+            delivery.error = error
             delivery.settled = True
         if ended:
             session.connection.observer.on_incoming_settled(ended)
