@@ -58,10 +58,6 @@ def sent(engine: ConnectionEndpoint) -> bytes:
     return b"".join(engine.data_to_send())
 
 
-def conditions(data: bytes) -> bytes:
-    return data
-
-
 @pytest.mark.parametrize("cut", [0, 1, 2, 7, 100])
 def test_opens_and_closes_however_the_bytes_are_cut(cut: int) -> None:
     wire = Wire(cut=cut, client_sasl=SaslClient([Anonymous()]), server_sasl=SaslServer(["ANONYMOUS"], lambda m, r: ""))

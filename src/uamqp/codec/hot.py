@@ -26,6 +26,7 @@ _ACCEPTED_LIST8: Final = b"\x00\x53\x24\xc0\x01\x00"
 STATE_NONE: Final = 0
 STATE_ACCEPTED: Final = 1
 
+#: The two roles of a link's ends, as on the wire (spec 2.8.1).
 ROLE_SENDER: Final = False
 ROLE_RECEIVER: Final = True
 

@@ -20,7 +20,6 @@ from ..exceptions import (
 #: Bytes of text in an error of our own: it must fit in a frame of 512 bytes with room to spare.
 _ERROR_TEXT: Final = 200
 
-INTERNAL_ERROR: Final = "amqp:internal-error"
 NOT_FOUND: Final = "amqp:not-found"
 DECODE_ERROR: Final = "amqp:decode-error"
 NOT_ALLOWED: Final = "amqp:not-allowed"

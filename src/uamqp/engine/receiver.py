@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from ..codec.hot import ROLE_RECEIVER
 from ..codec.performatives import Attach
 from ..exceptions import AMQPError, LocalProtocolError
 from .delivery import IncomingDelivery
@@ -27,8 +28,6 @@ from .serial import MASK, distance
 
 if TYPE_CHECKING:
     from .session import SessionEndpoint
-
-ROLE_RECEIVER: Final = True
 
 
 class _Partial:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from ..codec.hot import TransferHeader
+from ..codec.hot import ROLE_SENDER, TransferHeader
 from ..codec.performatives import Attach
 from ..exceptions import AMQPError, EncodeError, InDoubt, MessageTooLarge, NotSent
 from .delivery import OutgoingDelivery
@@ -15,8 +15,6 @@ from .states import LinkState
 
 if TYPE_CHECKING:
     from .session import SessionEndpoint
-
-ROLE_SENDER: Final = False
 
 
 class SenderEndpoint(LinkEndpoint):
