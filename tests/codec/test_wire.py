@@ -60,7 +60,7 @@ def test_encode(wire_type: wire.WireType, value: Any, encoded: str) -> None:
         (wire.SENDER_SETTLE_MODE, 3, r"3 is none of 0 \(unsettled\), 1 \(settled\), 2 \(mixed\)"),
         (wire.TERMINUS_EXPIRY_POLICY, "always", "none of 'link-detach'"),
         (wire.STRING, b"a", "str expected, not bytes"),
-        (wire.MESSAGE_ID, -1, "int cannot be a message-id"),
+        (wire.MESSAGE_ID, -1, "ulong is 0 to 18446744073709551615, not -1"),
         (wire.MESSAGE_ID, 1.5, "float cannot be a message-id"),
         (wire.ADDRESS, b"q", "str expected, not bytes"),
         (wire.FIELDS, [], "dict expected, not list"),

@@ -60,7 +60,18 @@ class Field:
         kw_only: not to be given by position.
     """
 
-    __slots__ = ("_codes", "_default", "default", "kw_only", "mandatory", "multiple", "name", "secret", "type")
+    __slots__ = (
+        "_codes",
+        "_default",
+        "default",
+        "kw_only",
+        "mandatory",
+        "multiple",
+        "name",
+        "plain_codes",
+        "secret",
+        "type",
+    )
 
     name: str
 
@@ -81,6 +92,8 @@ class Field:
         self.secret = secret
         self.kw_only = kw_only
         self._codes = wire_type.codes | _ARRAY_CODES if multiple else wire_type.codes
+        #: Constructors whose values need no look but the one of the decoding table.
+        self.plain_codes = frozenset[int]() if multiple or wire_type.checks else wire_type.codes
         self._default = b"" if default is None or multiple else wire_type.encode(default, 0)
 
     def normal(self, value: object) -> object:
@@ -227,8 +240,12 @@ class Composite(Encodable):
         check_room(len(self.FIELDS), depth + 1)
         parts = []
         for field in self.FIELDS:
+            value = getattr(self, field.name)
+            if value is None and not field.mandatory:
+                parts.append(b"\x40")
+                continue
             try:
-                parts.append(field.encode(getattr(self, field.name), depth + 2))
+                parts.append(field.encode(value, depth + 2))
             except EncodeError as error:
                 raise EncodeError(error.description, field=f"{type(self).__name__}.{field.name}") from None
         while parts and parts[-1] == b"\x40":
@@ -334,12 +351,21 @@ def _read_composite(cls: type[Composite], data: bytes, pos: int, state: State) -
     if count > len(cls.FIELDS):
         raise DecodeError(f"{name} has {len(cls.FIELDS)} fields, not {count}", offset=pos)
     value = cls.__new__(cls)
+    table = state.table
+    item: object
     for field in cls.FIELDS[:count]:
-        item, pos = field.read(name, data, pos, state)
+        code = data[pos]
+        if code in field.plain_codes:
+            item, pos = table[code](data, pos + 1, state)
+        elif code == NULL and not field.mandatory:
+            item = field.default
+            pos += 1
+        else:
+            item, pos = field.read(name, data, pos, state)
         setattr(value, field.name, item)
     state.leave(pos, end, outer)
     for field in cls.FIELDS[count:]:
-        setattr(value, field.name, field.absent(name, pos))
+        setattr(value, field.name, field.absent(name, pos) if field.mandatory else field.default)
     return value, pos
 
 

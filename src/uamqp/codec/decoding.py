@@ -192,7 +192,7 @@ def _char_as_str(data: bytes, pos: int, state: State) -> tuple[object, int]:
 def _timestamp(data: bytes, pos: int, state: State) -> tuple[object, int]:
     milliseconds = int.from_bytes(data[pos : pos + 8], "big", signed=True)
     if _FIRST_DATETIME <= milliseconds <= _LAST_DATETIME:
-        return EPOCH + dt.timedelta(milliseconds=milliseconds), pos + 8
+        return EPOCH + dt.timedelta(0, 0, 0, milliseconds), pos + 8
     return Timestamp(milliseconds), pos + 8
 
 

@@ -16,6 +16,7 @@ from struct import Struct
 from typing import Final
 
 _U32: Final = Struct(">I")
+_u32: Final[Callable[[bytes, int], tuple[int]]] = _U32.unpack_from
 _FRAME: Final = Struct(">IBBH")
 
 #: The accepted outcome as a list without fields, in the two forms that peers use.
@@ -48,8 +49,8 @@ def decode_transfer(data: bytes, pos: int, end: int) -> tuple[int, int, bytes, i
         count = data[pos + 2]
         pos += 3
     elif code == 0xD0:
-        stop = pos + 5 + int(_U32.unpack_from(data, pos + 1)[0])
-        count = int(_U32.unpack_from(data, pos + 5)[0])
+        stop = pos + 5 + _u32(data, pos + 1)[0]
+        count = _u32(data, pos + 5)[0]
         pos += 9
     else:
         return None
@@ -64,7 +65,7 @@ def decode_transfer(data: bytes, pos: int, end: int) -> tuple[int, int, bytes, i
         handle = 0
         pos += 1
     elif code == 0x70:
-        handle = int(_U32.unpack_from(data, pos + 1)[0])
+        handle = _u32(data, pos + 1)[0]
         pos += 5
     else:
         return None
@@ -79,7 +80,7 @@ def decode_transfer(data: bytes, pos: int, end: int) -> tuple[int, int, bytes, i
             delivery_id = data[pos + 1]
             pos += 2
         elif code == 0x70:
-            delivery_id = int(_U32.unpack_from(data, pos + 1)[0])
+            delivery_id = _u32(data, pos + 1)[0]
             pos += 5
         elif code == 0x43:
             delivery_id = 0
@@ -105,7 +106,7 @@ def decode_transfer(data: bytes, pos: int, end: int) -> tuple[int, int, bytes, i
         if code == 0x43 or code == 0x40:
             pos += 1
         elif code == 0x70:
-            message_format = int(_U32.unpack_from(data, pos + 1)[0])
+            message_format = _u32(data, pos + 1)[0]
             pos += 5
         elif code == 0x52:
             message_format = data[pos + 1]
@@ -163,7 +164,7 @@ def decode_disposition(data: bytes, pos: int, end: int) -> tuple[bool, int, int,
     pos += 1
     code = data[pos]
     if code == 0x70:
-        first = int(_U32.unpack_from(data, pos + 1)[0])
+        first = _u32(data, pos + 1)[0]
         pos += 5
     elif code == 0x52:
         first = data[pos + 1]
@@ -179,7 +180,7 @@ def decode_disposition(data: bytes, pos: int, end: int) -> tuple[bool, int, int,
     if count > 2:
         code = data[pos]
         if code == 0x70:
-            last = int(_U32.unpack_from(data, pos + 1)[0])
+            last = _u32(data, pos + 1)[0]
             pos += 5
         elif code == 0x52:
             last = data[pos + 1]
@@ -240,7 +241,7 @@ def decode_flow(data: bytes, pos: int, end: int) -> tuple[list[int], bool, bool]
         code = data[pos]
         if index < 8:
             if code == 0x70:
-                numbers[index] = int(_U32.unpack_from(data, pos + 1)[0])
+                numbers[index] = _u32(data, pos + 1)[0]
                 pos += 5
             elif code == 0x52:
                 numbers[index] = data[pos + 1]

@@ -152,6 +152,10 @@ def _data_section(section: object) -> tuple[bytes, bytes]:
     return (_DATA8[size] if size < 256 else _DATA32 + size.to_bytes(4, "big")), data
 
 
+def _data_at(payload: bytes, pos: int, end: int) -> bytes:
+    return payload[pos + (2 if payload[pos] == 0xA0 else 5) : end]
+
+
 def _encode_body(body: Body) -> list[bytes]:
     if isinstance(body, Data):
         return [part for section in body.sections for part in _data_section(section)]
@@ -337,7 +341,14 @@ class Message:
     @property
     def body(self) -> Any:
         """Bytes for a data body, a list for a sequence body (several sections joined), else the value."""
-        body = self._body_parts()
+        body = self._body
+        if body is None:
+            payload = cast(bytes, self._payload)
+            layout = self._scanned(payload)
+            if layout.kind == DATA and len(layout.body) == 1:
+                # A lone data section, the commonest body, straight out of the payload.
+                return _data_at(payload, *layout.body[0])
+            body = self._body = self._original_body()
         if isinstance(body, Data):
             return b"".join(body.sections)
         if isinstance(body, Value):
@@ -388,20 +399,23 @@ class Message:
         _ = self.properties, self.application_properties, self.footer
 
     def _scanned(self, payload: bytes) -> Layout:
-        if self._layout is None:
-            self._layout = scan(payload)
-        return self._layout
+        layout = self._layout
+        if layout is None:
+            layout = self._layout = scan(payload)
+        return layout
 
     def _original(self, code: int) -> object | None:
-        if self._payload is None:
+        payload = self._payload
+        if payload is None:
             return None
-        found = self._scanned(self._payload).sections.get(code)
+        found = (self._layout or self._scanned(payload)).sections.get(code)
         if found is None:
             return None
         start, value, end = found
-        if code in MAP_SECTIONS:
-            return guarded(MAP_SECTIONS[code].read, self._payload, value, end, self._dialect.table)[0]
-        return decode_composite(self._payload, start, end)[0]
+        section = MAP_SECTIONS.get(code)
+        if section is not None:
+            return guarded(section.read, payload, value, end, self._dialect.table)[0]
+        return decode_composite(payload, start, end)[0]
 
     def _original_map(self, code: int) -> Map:
         return cast("Map | None", self._original(code)) or {}
@@ -413,7 +427,7 @@ class Message:
             # Spec 3.2 wants a body, but Proton and its kin send none where the application gave none.
             return Value(None)
         if layout.kind == DATA:
-            return Data([payload[pos + (2 if payload[pos] == 0xA0 else 5) : end] for pos, end in layout.body])
+            return Data([_data_at(payload, pos, end) for pos, end in layout.body])
         values = [guarded(read_value, payload, pos, end, self._dialect.table)[0] for pos, end in layout.body]
         return Sequence(cast("list[list[Any]]", values)) if layout.kind == SEQUENCE else Value(values[0])
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import struct
 import uuid
+from collections.abc import Callable
 from typing import Final, cast
 
 from uamqp.codec.composite import Composite, composite, decode_composite, optional
@@ -123,6 +125,16 @@ _CONSTRUCTORS: Final[dict[int, frozenset[int]]] = {
     FOOTER: frozenset(CODES["map"]),
 }
 
+#: Bytes of the size of a section that begins with these four: descriptor and constructor as everybody writes them.
+_SIZE_WIDTHS: Final = {
+    bytes((DESCRIBED, 0x53, section, constructor)): 1 if constructor < 0xB0 or 0xC0 <= constructor < 0xD0 else 4
+    for section, constructors in _CONSTRUCTORS.items()
+    for constructor in constructors
+    if section != VALUE and constructor >= 0xA0
+}
+
+_u32: Final[Callable[[bytes, int], tuple[int]]] = struct.Struct(">I").unpack_from
+
 
 class Layout:
     """Where the sections of an encoded message lie.
@@ -176,12 +188,20 @@ def scan(payload: bytes) -> Layout:
     last = 0
     while pos < end:
         start = pos
-        code, value = _section_at(payload, pos)
-        if code < last or (code == last and code != DATA and code != SEQUENCE):
-            raise DecodeError(f"section 0x{code:02x} after section 0x{last:02x}", offset=pos)
-        if payload[value] not in _CONSTRUCTORS[code]:
-            raise DecodeError(f"section 0x{code:02x} cannot be of constructor 0x{payload[value]:02x}", offset=value)
-        pos = skip(payload, value, end)
+        size_width = _SIZE_WIDTHS.get(payload[pos : pos + 4])
+        if size_width is not None and pos + 8 <= end:
+            code = payload[pos + 2]
+            value = pos + 3
+            pos += 5 + payload[pos + 4] if size_width == 1 else 8 + _u32(payload, pos + 4)[0]
+            if pos > end:
+                raise DecodeError("a value is larger than what surrounds it", offset=value)
+        else:
+            code, value = _section_at(payload, pos)
+            if payload[value] not in _CONSTRUCTORS[code]:
+                raise DecodeError(f"section 0x{code:02x} cannot be of constructor 0x{payload[value]:02x}", offset=value)
+            pos = skip(payload, value, end)
+        if code <= last and (code < last or (code != DATA and code != SEQUENCE)):
+            raise DecodeError(f"section 0x{code:02x} after section 0x{last:02x}", offset=start)
         if DATA <= code <= VALUE:
             if not layout.body:
                 layout.kind = code

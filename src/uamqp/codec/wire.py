@@ -5,6 +5,7 @@ Named as in the specification: primitive types, and the restricted types that na
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from enum import Enum
 from typing import Final
@@ -34,9 +35,10 @@ class WireType:
         requires: the archetype that a value has to belong to, or None.
         codes: the constructors that may introduce a value.
         choices: the legal values by name; empty where all are legal.
+        checks: whether a value may be illegal though its constructor is legal, or is read in a way of its own.
     """
 
-    __slots__ = ("choices", "codes", "name", "requires", "source")
+    __slots__ = ("checks", "choices", "codes", "name", "requires", "source")
 
     def __init__(self, name: str, source: str, requires: str | None = None) -> None:
         self.name = name
@@ -44,6 +46,8 @@ class WireType:
         self.requires = requires
         self.codes = frozenset(CODES.get(source, ()))
         self.choices: Mapping[str, object] = {}
+        cls = type(self)
+        self.checks = cls.fault is not WireType.fault or cls.read is not WireType.read
 
     def __repr__(self) -> str:
         return f"<{self.name}>" if self.requires is None else f"<{self.name} {self.requires}>"
@@ -93,6 +97,15 @@ class ChoiceType(WireType):
         return encoded
 
 
+#: What the types that a `OneOfType` may have are in Python.
+_PYTHON_TYPES: Final[dict[str, type | tuple[type, ...]]] = {
+    "ulong": int,
+    "uuid": uuid.UUID,
+    "binary": (bytes, bytearray, memoryview),
+    "string": str,
+}
+
+
 class OneOfType(WireType):
     """A field that the specification leaves open, with the primitive types that provide what it requires."""
 
@@ -104,13 +117,10 @@ class OneOfType(WireType):
         self.codes = frozenset(code for source in sources for code in CODES[source])
 
     def encode(self, value: object, depth: int) -> bytes:
-        problem = ""
         for source in self.sources:
-            try:
+            if len(self.sources) == 1 or isinstance(value, _PYTHON_TYPES[source]):
                 return encoder(source)(value, depth)
-            except EncodeError as error:
-                problem = problem or error.description
-        raise EncodeError(problem if len(self.sources) == 1 else f"{type(value).__name__} cannot be a {self.wanted}")
+        raise EncodeError(f"{type(value).__name__} cannot be a {self.wanted}")
 
 
 class AnyType(WireType):

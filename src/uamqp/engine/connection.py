@@ -9,13 +9,13 @@ is over, the owner hears once per link what came of it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from struct import Struct
-from struct import error as StructError
 from typing import Final
 
 from ..codec.composite import Composite
-from ..codec.definitions import ACCEPTED, Error
-from ..codec.hot import decode_disposition, decode_flow, decode_transfer, frame
+from ..codec.definitions import Error
+from ..codec.hot import frame
 from ..codec.performatives import (
     Attach,
     Begin,
@@ -83,6 +83,8 @@ _DISPOSITION_OVERHEAD: Final = 40
 _AMQP_FRAME: Final = 0
 _SASL_FRAME: Final = 1
 _HEADER: Final = Struct(">IBBH")
+#: Frame size, data offset and type as one number, channel, and the start of a performative: 0x0053 and its code.
+_STRAIGHT_HEADER: Final[Callable[[bytes, int], tuple[int, int, int, int, int]]] = Struct(">IHHHB").unpack_from
 _SASL_PERFORMATIVES: Final = (SaslMechanisms, SaslInit, SaslChallenge, SaslResponse, SaslOutcome)
 
 #: States in which the peer's frames are looked at; in the others they are thrown away, or there are none.
@@ -450,6 +452,19 @@ class ConnectionEndpoint:
             pos += 8
         channels = self._remote_channels
         while size - pos >= 8:
+            if size - pos > 12 and not self._discarding:
+                # The straight path: a plain AMQP frame for a mapped session, its descriptor a small number.
+                frame_size, kind, channel, described, code = _STRAIGHT_HEADER(data, pos)
+                end = pos + frame_size
+                if kind == 0x0200 and described == 0x0053 and 12 < frame_size <= self.max_frame_size and end <= size:
+                    session = channels.get(channel)
+                    if (
+                        session is not None
+                        and session.error is None
+                        and session.receive_straight(code, data, pos + 11, end)
+                    ):
+                        pos = end
+                        continue
             if self.closed:
                 return
             frame_size, doff, frame_type, channel = _HEADER.unpack_from(data, pos)
@@ -461,18 +476,6 @@ class ConnectionEndpoint:
             if end > size:
                 self._put_aside(data, pos, frame_size)
                 return
-            # The straight path: a plain AMQP frame for a mapped session, descriptor 0x00 0x53 0x14.
-            if doff == 2 and frame_type == 0 and frame_size > 12 and not self._discarding:
-                session = channels.get(channel)
-                if (
-                    session is not None
-                    and session.error is None
-                    and data[pos + 8] == 0
-                    and data[pos + 9] == 0x53
-                    and self._on_hot_frame(session, data, data[pos + 10], pos + 11, end)
-                ):
-                    pos = end
-                    continue
             self._on_frame(data, pos, end, doff, frame_type, channel)
             pos = end
             if self.remote_open is None and self._expects_header():
@@ -492,35 +495,6 @@ class ConnectionEndpoint:
         self._aside.append(rest)
         self._aside_size = len(rest)
         self._aside_needed = needed
-
-    def _on_hot_frame(self, session: SessionEndpoint, data: bytes, code: int, pos: int, end: int) -> bool:
-        """Transfer, disposition or flow in one of the usual shapes; False where the strict decoder must look."""
-        try:
-            try:
-                if code == 0x14:
-                    transfer = decode_transfer(data, pos, end)
-                    if transfer is None:
-                        return False
-                    handle, delivery_id, tag, message_format, settled, more, start = transfer
-                    session.on_transfer(handle, delivery_id, tag, message_format, settled, more, data[start:end])
-                elif code == 0x15:
-                    disposition = decode_disposition(data, pos, end)
-                    if disposition is None:
-                        return False
-                    role, first, last, is_settled, state = disposition
-                    session.on_disposition(role, first, last, is_settled, ACCEPTED if state else None)
-                elif code == 0x13:
-                    flow = decode_flow(data, pos, end)
-                    if flow is None:
-                        return False
-                    session.on_flow(flow[0], flow[1], flow[2])
-                else:
-                    return False
-            except (IndexError, StructError):
-                return False
-        except SessionViolation as violation:
-            session.fail(violation.condition, violation.description)
-        return True
 
     def _on_frame(self, data: bytes, pos: int, end: int, doff: int, frame_type: int, channel: int) -> None:
         start = pos + doff * 4

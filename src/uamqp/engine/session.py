@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from heapq import heappop, heappush
+from struct import error as StructError
 from typing import TYPE_CHECKING, Any, Final
 
 from ..codec.definitions import ACCEPTED, Error
-from ..codec.hot import encode_disposition, encode_flow
+from ..codec.hot import decode_disposition, decode_flow, decode_transfer, encode_disposition, encode_flow
 from ..codec.performatives import Attach, Begin, Detach, Disposition, End, Flow, Transfer
 from ..codec.primitives import encode
 from ..exceptions import AMQPError, LocalProtocolError, SessionEnded
@@ -318,6 +319,54 @@ class SessionEndpoint:
         self._ready.clear()
         self.connection.observer.on_end(self, error)
 
+    def receive_straight(self, code: int, data: bytes, pos: int, end: int) -> bool:
+        """A transfer, disposition or flow in one of the usual shapes; False where the strict decoder must look.
+
+        `pos` is behind the descriptor. A transfer that breaks a rule of the session is left to the strict way, too.
+        """
+        if code != 0x14:
+            return self._receive_other(code, data, pos, end)
+        try:
+            transfer = decode_transfer(data, pos, end)
+        except (IndexError, StructError):
+            return False
+        if transfer is None or self.next_incoming_id == self.incoming_limit:
+            return False
+        handle, delivery_id, tag, message_format, settled, more, start = transfer
+        link = self._links.get(handle)
+        if not isinstance(link, ReceiverEndpoint):
+            return False
+        self.next_incoming_id = (self.next_incoming_id + 1) & MASK
+        try:
+            link.on_transfer(delivery_id, tag, message_format, settled, more, data[start:end])
+        except LinkViolation as violation:
+            link.fail(violation.condition, violation.description)
+        except SessionViolation as violation:
+            self.fail(violation.condition, violation.description)
+        return True
+
+    def _receive_other(self, code: int, data: bytes, pos: int, end: int) -> bool:
+        disposition = flow = None
+        try:
+            if code == 0x15:
+                disposition = decode_disposition(data, pos, end)
+            elif code == 0x13:
+                flow = decode_flow(data, pos, end)
+        except (IndexError, StructError):
+            return False
+        try:
+            if disposition is not None:
+                role, first, last, settled, state = disposition
+                self.on_disposition(role, first, last, settled, ACCEPTED if state else None)
+            elif flow is not None:
+                numbers, drain, echo = flow
+                self.on_flow(numbers, drain, echo)
+            else:
+                return False
+        except SessionViolation as violation:
+            self.fail(violation.condition, violation.description)
+        return True
+
     def on_transfer_frame(self, transfer: Transfer, payload: bytes) -> None:
         """A transfer that went through the strict decoder."""
         link = self._links.get(transfer.handle)
@@ -326,41 +375,24 @@ class SessionEndpoint:
                 raise SessionViolation(INVALID_FIELD, "the first transfer of a delivery without delivery-tag")
             if transfer.rcv_settle_mode == RECEIVER_SETTLE_SECOND and link.settle_first:
                 raise SessionViolation(INVALID_FIELD, "receiver settle mode 'second' on a link of mode 'first'")
-        self.on_transfer(
-            transfer.handle,
-            -1 if transfer.delivery_id is None else transfer.delivery_id,
-            transfer.delivery_tag or b"",
-            transfer.message_format or 0,
-            -1 if transfer.settled is None else int(transfer.settled),
-            int(transfer.more),
-            payload,
-            bool(transfer.aborted),
-            bool(transfer.resume),
-        )
-
-    def on_transfer(
-        self,
-        handle: int,
-        delivery_id: int,
-        tag: bytes,
-        message_format: int,
-        settled: int,
-        more: int,
-        payload: bytes,
-        aborted: bool = False,
-        resume: bool = False,
-    ) -> None:
-        """One transfer frame; arguments as `hot.decode_transfer` gives them."""
         if self.next_incoming_id == self.incoming_limit:
             raise SessionViolation(WINDOW_VIOLATION, "a transfer outside the incoming window")
         self.next_incoming_id = (self.next_incoming_id + 1) & MASK
-        link = self._links.get(handle)
         if link is None:
-            raise self._unattached(handle)
+            raise self._unattached(transfer.handle)
         if not isinstance(link, ReceiverEndpoint):
             raise SessionViolation(ERRANT_LINK, f"a transfer from the receiver of the link {link.name!r}")
         try:
-            link.on_transfer(delivery_id, tag, message_format, settled, more, payload, aborted, resume)
+            link.on_transfer(
+                -1 if transfer.delivery_id is None else transfer.delivery_id,
+                transfer.delivery_tag or b"",
+                transfer.message_format or 0,
+                -1 if transfer.settled is None else int(transfer.settled),
+                int(transfer.more),
+                payload,
+                bool(transfer.aborted),
+                bool(transfer.resume),
+            )
         except LinkViolation as violation:
             link.fail(violation.condition, violation.description)
 

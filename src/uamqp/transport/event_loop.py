@@ -157,9 +157,6 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         if engine.error is not None:
             # It is over, or has a time in which the peer must answer close.
             self.tick()
-        elif engine.error is not None:
-            # The engine gave up on the peer and waits for its close; from now on there is a deadline.
-            self.tick()
 
     def eof_received(self) -> bool:
         if self.engine is not None:
