@@ -22,7 +22,7 @@ from ..engine.settings import ConnectionSettings
 from ..engine.states import ConnectionState
 from ..exceptions import AMQPError, LocalProtocolError, OperationTimeout
 from ..transport.address import parse_url
-from ..transport.driver import Driver, wake
+from ..transport.driver import Driver, Waiter, wake
 from ..transport.event_loop import EventLoopDriver
 from .opening import Opening
 from .options import (
@@ -337,10 +337,13 @@ class Connection(Observer):
             sender.context._changed.notify()
 
     def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
+        told: Waiter | None = None
         for delivery in deliveries:
             waiter = delivery.waiter
-            if waiter is not None and not waiter.done():
-                waiter.set_result(True)
+            # Deliveries of one batch share a waiter, for which once a read is enough.
+            if waiter is not told:
+                told = waiter
+                wake(waiter)
 
     def on_incoming_settled(self, deliveries: list[IncomingDelivery]) -> None:
         for delivery in deliveries:

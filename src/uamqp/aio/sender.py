@@ -156,12 +156,11 @@ class Sender(Link):
 
 
 class _Batch:
-    """The messages of one `send_many`: a countdown that stands as waiter in each of its deliveries."""
+    """The messages of one `send_many`; stands as waiter in each of its deliveries, to be woken by any of them."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._endpoint = sender._endpoint
-        self._open = 0
         self._waiter: Waiter | None = None
         self.deliveries: list[OutgoingDelivery] = []
 
@@ -180,7 +179,6 @@ class _Batch:
             self.deliveries.append(self._unsendable(failure))
             return False
         if not delivery.settled:
-            self._open += 1
             delivery.waiter = self
         self.deliveries.append(delivery)
         return True
@@ -197,9 +195,7 @@ class _Batch:
         return False
 
     def set_result(self, result: bool) -> None:
-        self._open -= 1
-        if self._open == 0:
-            wake(self._waiter)
+        wake(self._waiter)
 
     @property
     def is_ahead(self) -> bool:
@@ -219,13 +215,14 @@ class _Batch:
 
     async def wait_for_outcomes(self, seconds: float | None) -> None:
         """Wait until each message is settled; the time-out begins anew as long as there is progress."""
-        while self._open:
-            before = self._open
-            self._waiter = waiter = self._sender._new_waiter()
-            if not await self._sender._driver.wait(waiter, seconds) and self._open == before:
-                raise OperationTimeout(
-                    f"{self._open} of {len(self.deliveries)} messages had no outcome within {seconds} s"
-                )
+        for delivery in self.deliveries:
+            while not delivery.settled:
+                self._waiter = waiter = self._sender._new_waiter()
+                if not await self._sender._driver.wait(waiter, seconds):
+                    left = sum(not delivery.settled for delivery in self.deliveries)
+                    raise OperationTimeout(
+                        f"{left} of {len(self.deliveries)} messages had no outcome within {seconds} s"
+                    )
 
     def withdraw(self) -> None:
         """Take back what was not sent yet."""
