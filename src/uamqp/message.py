@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Final, Self, cast
 from uuid import UUID
 
 from . import constants, errors
@@ -13,11 +13,17 @@ from ._signatures import also_in_order
 from .codec import message as codec
 from .codec.primitives import LEGACY
 from .constants import MessageBodyType, MessageState
+from .engine.delivery import IncomingDelivery
 
 _log = logging.getLogger(__name__)
 
 Text = str | bytes
 Settler = Callable[[errors.MessageResponse], None]
+
+
+#: What is said of most messages; never raised without a look at where, so one of each will do.
+ACCEPTED: Final = errors.MessageAccepted()
+ALREADY_SETTLED: Final = errors.MessageAlreadySettled()
 
 
 class MessageBody:
@@ -60,6 +66,13 @@ class DataBody(MessageBody):
         self._sections: list[bytes] = []
         for section in sections:
             self.append(section)
+
+    @classmethod
+    def _of(cls, sections: list[bytes], encoding: str) -> Self:
+        body = cls.__new__(cls)
+        body._encoding = encoding
+        body._sections = sections
+        return body
 
     def append(self, data: Text) -> None:
         """Add a section."""
@@ -168,10 +181,12 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str | bytes)
 
 
-def _make_body(value: Any, body_type: MessageBodyType | None, encoding: str) -> Body:
+def _make_body(value: Any, body_type: MessageBodyType | None, encoding: str) -> Body | bytes:
     """The body for what the constructor of `Message` was given. Raises TypeError for what `body_type` cannot hold."""
+    if body_type is None and isinstance(value, (bytes, str)):
+        return octets(value, encoding)
     texts = isinstance(value, list) and all(_is_text(item) for item in value)
-    if body_type is MessageBodyType.Data or (body_type is None and (_is_text(value) or texts)):
+    if body_type is MessageBodyType.Data or (body_type is None and texts):
         if not (_is_text(value) or texts):
             raise TypeError(
                 "For MessageBodyType.Data, the body must be str or bytes or list of str or bytes, "
@@ -190,15 +205,19 @@ def _make_body(value: Any, body_type: MessageBodyType | None, encoding: str) -> 
     return ValueBody(value, encoding)
 
 
+def _one(section: bytes) -> Iterator[bytes]:
+    yield section
+
+
 def _body_of(message: codec.Message, encoding: str) -> Body:
-    kind = message.body_kind
+    parts = message._body_parts()
     body: Body
-    if kind == "data":
-        body = DataBody(message.data_sections, encoding)
-    elif kind == "sequence":
-        body = SequenceBody(message.sequence_sections, encoding)
+    if isinstance(parts, codec.Data):
+        return DataBody._of(parts.sections, encoding)
+    if isinstance(parts, codec.Sequence):
+        body = SequenceBody(parts.sections, encoding)
     else:
-        body = ValueBody(message.body, encoding)
+        body = ValueBody(parts.value, encoding)
     body._decoded = True
     return body
 
@@ -419,7 +438,27 @@ class Message:
         on_send_complete: is called once with `MessageSendResult` and an exception, or None, when it was sent or failed.
     """
 
-    _body_value: Body | None
+    # What holds until something else is said: of a received message nearly all of it, so that to make one costs little.
+    idle_time: float = 0
+    retries = 0
+    delivery_no: int | None = None
+    delivery_tag: bytes | None = None
+    on_send_complete: Callable[[Any, Any], Any] | None = None
+    _response: BaseException | None = None
+    _settler: Callable[..., None] | None = None
+    _msg_format: int | None = None
+    #: Of a message that a receiver made: what it came in, decoded when that is needed.
+    _delivery: IncomingDelivery | None = None
+    _decoded: codec.Message | None = None
+    _need_further_parse = False
+    #: The body; bytes stand for one section of data.
+    _body_value: Body | bytes | None = None
+    _properties: MessageProperties | dict[str, Any] | None = None
+    _header: MessageHeader | None = None
+    _application_properties: dict[Any, Any] | None = None
+    _annotations: dict[Any, Any] | None = None
+    _footer: dict[Any, Any] | None = None
+    _delivery_annotations: dict[Any, Any] | None = None
 
     @also_in_order(*_SHORT_ORDER, when=lambda args: len(args) > 6 and isinstance(args[6], str))
     def __init__(
@@ -438,32 +477,15 @@ class Message:
         footer: dict[Any, Any] | None = None,
         delivery_annotations: dict[Any, Any] | None = None,
     ) -> None:
-        self.state = MessageState.WaitingToBeSent
-        self.idle_time: float = 0
-        self.retries = 0
-        self.delivery_no = delivery_no
-        self.delivery_tag: bytes | None = None
-        self.on_send_complete: Callable[[Any, Any], Any] | None = None
-        self._response: BaseException | None = None
-        self._settler = settler
         self._encoding = encoding
-        self._msg_format = msg_format
-        self._message = message
-        self._need_further_parse = message is not None
+        self._settler = settler
+        self.delivery_no = delivery_no
         if message is not None:
-            self._body_value = None
-            self._properties: MessageProperties | dict[str, Any] | None = None
-            self._header: MessageHeader | None = None
-            self._application_properties: dict[Any, Any] | None = None
-            self._annotations: dict[Any, Any] | None = None
-            self._footer: dict[Any, Any] | None = None
-            self._delivery_annotations: dict[Any, Any] | None = None
-            if settler is None:
-                self.state = MessageState.ReceivedSettled
-                self._response = errors.MessageAlreadySettled()
-            else:
-                self.state = MessageState.ReceivedUnsettled
+            self._decoded = message
+            self._become_received()
             return
+        self.state = MessageState.WaitingToBeSent
+        self._msg_format = msg_format
         self._body_value = _make_body(body, body_type, encoding)
         if isinstance(properties, dict) and properties:
             properties = MessageProperties(**properties, encoding=encoding)
@@ -473,6 +495,44 @@ class Message:
         self._annotations = annotations
         self._footer = footer
         self._delivery_annotations = delivery_annotations
+
+    @classmethod
+    def _received(
+        cls,
+        delivery: IncomingDelivery,
+        settler: Callable[[IncomingDelivery, errors.MessageResponse], None] | None,
+        encoding: str,
+    ) -> Self:
+        """A received message, without the detour of the constructor and with as few objects as can be.
+
+        What a program holds thousands of is what Python's garbage collector goes through again and again: with an
+        object for the decoded message, the settler and the body, half of the time to receive went there.
+        """
+        received = cls.__new__(cls)
+        received._encoding = encoding
+        received._delivery = delivery
+        received._settler = settler
+        received.delivery_no = delivery.id
+        received.delivery_tag = delivery.tag
+        received._become_received()
+        return received
+
+    def _become_received(self) -> None:
+        self._need_further_parse = True
+        if self._settler is None:
+            self.state = MessageState.ReceivedSettled
+            self._response = ALREADY_SETTLED
+        else:
+            self.state = MessageState.ReceivedUnsettled
+
+    @property
+    def _message(self) -> codec.Message | None:
+        """The decoded message of one that was received, else None."""
+        message = self._decoded
+        if message is None and self._delivery is not None:
+            delivery = self._delivery
+            message = self._decoded = codec.Message.decode(delivery.payload, delivery.message_format, LEGACY)
+        return message
 
     @classmethod
     def decode_from_bytes(cls, data: bytes | bytearray) -> Self:
@@ -586,9 +646,12 @@ class Message:
 
     @property
     def _body(self) -> Body | None:
-        if self._body_value is None and self._message is not None:
-            self._body_value = _body_of(self._message, self._encoding)
-        return self._body_value
+        body = self._body_value
+        if isinstance(body, bytes):
+            body = self._body_value = DataBody([body], self._encoding)
+        elif body is None and self._message is not None:
+            body = self._body_value = _body_of(self._message, self._encoding)
+        return body
 
     def _body_data(self, kind: MessageBodyType) -> Any:
         body = self._body
@@ -614,6 +677,11 @@ class Message:
 
         Text in lists and values is bytes.
         """
+        delivery = self._delivery
+        if delivery is not None and self._body_value is None:
+            data = codec.lone_data(delivery.payload)
+            if data is not None:
+                return _one(data)
         body = self._body
         return None if body is None else body.data
 
@@ -661,7 +729,23 @@ class Message:
         Raises:
             EncodeError: AMQP cannot carry a value in its place; it is a ValueError too.
         """
-        return self.get_message().encode()
+        return self._to_send()[0]
+
+    def _to_send(self) -> tuple[bytes, int]:
+        """The bytes of the message, and its message format."""
+        body = self._body_value
+        # Nothing but one section of data: by far the commonest message.
+        if type(body) is bytes and not (
+            self._properties
+            or self._header
+            or self._application_properties
+            or self._annotations
+            or self._footer
+            or self._delivery_annotations
+        ):
+            return codec.encode_message(body), self._msg_format or 0
+        message = self.get_message()
+        return message.encode(), message.message_format
 
     def get_message_encoded_size(self) -> int:
         """How many bytes the message has."""
@@ -677,7 +761,7 @@ class Message:
         if self.state in constants.RECEIVE_STATES:
             raise TypeError("Only new messages can be gathered.")
         if self._response is not None:
-            raise self._response
+            raise self._response.with_traceback(None)
         return [self]
 
     # --- settling ---------------------------------------------------------------------------------------------
@@ -690,14 +774,17 @@ class Message:
     def _can_settle(self) -> bool:
         if self.state not in constants.RECEIVE_STATES:
             raise TypeError("Only received messages can be settled.")
-        return not self.settled
+        return self._response is None
 
     def _settle(self, response: errors.MessageResponse) -> bool:
         settler = self._settler
         self._response = response
         if settler is None:
             raise RuntimeError("Unable to settle a copy of a received message; settle the message itself.")
-        settler(response)
+        if self._delivery is not None:
+            settler(self._delivery, response)
+        else:
+            settler(response)
         self.state = MessageState.ReceivedSettled
         return True
 
@@ -713,7 +800,7 @@ class Message:
             TypeError: it was not received.
             RuntimeError: its link is gone, so the peer cannot be told.
         """
-        return self._can_settle() and self._settle(errors.MessageAccepted())
+        return self._can_settle() and self._settle(ACCEPTED)
 
     def reject(
         self, condition: Text | None = None, description: Text | None = None, info: dict[Any, Any] | None = None
@@ -744,18 +831,18 @@ class Message:
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        # A settler belongs to a link; a copy in another process has none.
-        state["_settler"] = None
+        # A settler and a delivery belong to a link; a copy in another process has none.
+        state["_settler"] = state["_delivery"] = None
         message = self._message
         if message is not None:
-            state["_message"] = (message.encode(), message.message_format)
+            state["_decoded"] = (message.encode(), message.message_format)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self._message is not None:
-            payload, message_format = cast("tuple[bytes, int]", self._message)
-            self._message = codec.Message.decode(payload, message_format, LEGACY)
+        if self._decoded is not None:
+            payload, message_format = cast("tuple[bytes, int]", self._decoded)
+            self._decoded = codec.Message.decode(payload, message_format, LEGACY)
 
 
 def _same_body(first: Body, second: Body | None) -> bool:

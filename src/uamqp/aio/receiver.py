@@ -89,7 +89,7 @@ class Receiver(Link):
             raise ValueError(f"max must be at least 1, not {max}")
         if not self._queue and not await self._available(max, self._seconds(timeout)):
             return []
-        return [self._take() for _ in range(min(max, len(self._queue)))]
+        return self._take_many(max)
 
     def __aiter__(self) -> Receiver:
         return self
@@ -201,6 +201,9 @@ class Receiver(Link):
         if not self._until_refill:
             self._refill()
         return delivery
+
+    def _take_many(self, most: int) -> list[IncomingDelivery]:
+        return [self._take() for _ in range(min(most, len(self._queue)))]
 
     def _refill(self) -> None:
         self._until_refill = self._policy.refill_after or _NEVER

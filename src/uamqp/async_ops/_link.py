@@ -86,7 +86,7 @@ class LinkAsync(LoopBound, Generic[L]):
         async with self._opening:
             if closings != self._closings:
                 # Whoever closed it does not expect it to come back.
-                raise _closed(self.name)
+                raise closed(self.name)
             if self._modern is not None or self._error is not None:
                 self.get_state()
                 return
@@ -172,7 +172,7 @@ class LinkAsync(LoopBound, Generic[L]):
 
     def _attached(self) -> L:
         if self._modern is None:
-            raise _closed(self.name)
+            raise closed(self.name)
         return self._modern
 
     # --- the end ----------------------------------------------------------------------------------------------
@@ -184,15 +184,12 @@ class LinkAsync(LoopBound, Generic[L]):
             link, self._modern = self._modern, None
             if link is not None:
                 self._change_state(self._states.Closing)
-                await self._detach(link)
+                await link.close()
             self._change_state(self._states.Idle)
 
     async def close_async(self) -> None:
         """The same as `destroy_async`."""
         await self.destroy_async()
-
-    async def _detach(self, link: L) -> None:
-        await link.close()
 
     async def __aenter__(self) -> Self:
         await self.open_async()
@@ -205,5 +202,5 @@ class LinkAsync(LoopBound, Generic[L]):
         return f"<{type(self).__name__} {text(self.name, self._encoding)!r}, {self._state.name}>"
 
 
-def _closed(name: bytes) -> errors.AMQPConnectionError:
+def closed(name: bytes) -> errors.AMQPConnectionError:
     return errors.AMQPConnectionError(f"the link {name.decode(errors='replace')!r} is closed; open it first")

@@ -7,7 +7,7 @@ import logging
 import queue
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, Self
 from urllib.parse import unquote_plus
 from uuid import uuid4
@@ -15,6 +15,7 @@ from uuid import uuid4
 from .. import address, constants, errors, exceptions
 from .._signatures import also_in_order
 from ..authentication import AMQPAuth, SASLAnonymous, SASLPlain
+from ..codec.definitions import ACCEPTED
 from ..constants import MessageState, ReceiverSettleMode, SenderSettleMode
 from ..engine.delivery import OutgoingDelivery
 from ..message import Message
@@ -39,6 +40,13 @@ class Counter:
     def get_current_ms(self) -> float:
         """Milliseconds since some moment in the past."""
         return time.monotonic() * 1000
+
+
+class ReceivedMessages(queue.SimpleQueue[Message]):
+    """Messages that were received and not given out yet. Has what others use of a `queue.Queue`, without its locks."""
+
+    def task_done(self) -> None:
+        """Nobody waits for this."""
 
 
 def _fourth_is_loop(args: tuple[Any, ...]) -> bool:
@@ -420,16 +428,16 @@ class SendClientAsync(AMQPClientAsync):
         for message in messages:
             if not isinstance(message, Message):
                 raise TypeError(f"a Message or BatchMessage is needed, not {type(message).__name__}")
-            gathered.extend(message.gather())
-        fresh = dict.fromkeys(gathered)
-        if len(fresh) < len(gathered) or not self._pending_messages.keys().isdisjoint(fresh):
+            gathered += message.gather()
+        pending = self._pending_messages
+        if not pending.keys().isdisjoint(gathered) or (len(gathered) > 1 and len(set(gathered)) < len(gathered)):
             raise ValueError("a message is queued already; queue a copy (copy.deepcopy) to send it twice")
         now = self._counter.get_current_ms()
         for message in gathered:
             message.idle_time = now
             message.state = MessageState.WaitingToBeSent
-            self._pending_messages[message] = None
-            self._waiting_messages.append(message)
+            pending[message] = None
+        self._waiting_messages += gathered
         return gathered
 
     # --- sending ----------------------------------------------------------------------------------------------
@@ -492,6 +500,7 @@ class SendClientAsync(AMQPClientAsync):
         try:
             await self._open_for_use()
             for message in messages:
+                # Each time, all that has its outcome by then is dealt with: nearly always it is done already.
                 while message.state not in constants.DONE_STATES:
                     await self._advance(message)
         finally:
@@ -517,6 +526,7 @@ class SendClientAsync(AMQPClientAsync):
         # Another task may have waited for the same message and been faster.
         if self._in_flight.get(message) is delivery:
             self._finish(message, failure)
+        self._collect(in_order=True)
 
     def _seconds_left(self, message: Message) -> float | None:
         if not self._msg_timeout:
@@ -542,10 +552,10 @@ class SendClientAsync(AMQPClientAsync):
 
     def _send_waiting(self, sender: MessageSenderAsync) -> None:
         """Send what waits, as far as there is room."""
-        waiting = self._waiting_messages
-        while waiting and len(self._in_flight) < _WINDOW:
+        waiting, in_flight = self._waiting_messages, self._in_flight
+        while waiting and len(in_flight) < _WINDOW:
             message = waiting.popleft()
-            if self._seconds_left(message) == 0:
+            if self._msg_timeout and self._seconds_left(message) == 0:
                 self._finish(message, timed_out())
                 continue
             try:
@@ -563,19 +573,24 @@ class SendClientAsync(AMQPClientAsync):
                 self._finish(message, error)
             else:
                 message.state = MessageState.WaitingForSendAck
-                self._in_flight[message] = delivery
+                in_flight[message] = delivery
 
-    def _collect(self) -> None:
-        """Note the outcomes that are there."""
-        for message, delivery in list(self._in_flight.items()):
-            if delivery.settled:
-                failure = delivery.failure()
-                self._finish(message, None if failure is None else errors.message_error(failure, self._error_policy))
+    def _collect(self, *, in_order: bool = False) -> None:
+        """Note the outcomes that are there; `in_order`: only those before the oldest message that has none."""
+        done: list[tuple[Message, OutgoingDelivery]] = []
+        for item in self._in_flight.items():
+            if item[1].settled:
+                done.append(item)
+            elif in_order:
+                break
+        for message, delivery in done:
+            failure = None if delivery.state is ACCEPTED else delivery.failure()
+            self._finish(message, None if failure is None else errors.message_error(failure, self._error_policy))
 
     def _finish(self, message: Message, failure: Exception | None) -> None:
         """An attempt to send a message ended: that was it, or it is to be sent again."""
         self._in_flight.pop(message, None)
-        action = getattr(failure, "action", None)
+        action = None if failure is None else getattr(failure, "action", None)
         if action is not None and action.retry and message.retries < self._error_policy.max_retries:
             if action.increment_retries:
                 message.retries += 1
@@ -694,7 +709,7 @@ class ReceiveClientAsync(AMQPClientAsync):
         self._streaming_receive = False
         self._was_message_received = False
         self._message_received_callback: Callable[[Message], Any] | None = None
-        self._received_messages: queue.Queue[Message] = queue.Queue()
+        self._received_messages = ReceivedMessages()
         self.receiver_type = MessageReceiverAsync
         super().__init__(
             source,
@@ -770,7 +785,6 @@ class ReceiveClientAsync(AMQPClientAsync):
         received = self._received_messages
         while len(batch) < most and not received.empty():
             batch.append(received.get())
-            received.task_done()
 
     def receive_messages_iter_async(
         self, on_message_received: Callable[[Message], Any] | None = None
@@ -795,8 +809,10 @@ class ReceiveClientAsync(AMQPClientAsync):
         if self._shutdown:
             return False
         try:
-            await self.client_ready_async()
-            receiver: MessageReceiverAsync = self.message_handler
+            receiver: MessageReceiverAsync | None = self.message_handler
+            if receiver is None or not receiver._has_some():
+                await self.client_ready_async()
+                receiver = self.message_handler
             return bool(await receiver._hand_out(seconds, most))
         except exceptions.AMQPError:
             # Closing the client ends the wait of other tasks; that is no error for them.
@@ -804,13 +820,21 @@ class ReceiveClientAsync(AMQPClientAsync):
                 return False
             raise
 
-    async def _message_received(self, message: Message) -> None:
-        """Deal with one message: hand it over, accept it, keep it for who waits."""
+    def _message_received(self, message: Message) -> Coroutine[Any, Any, None] | None:
+        """Deal with one message: hand it over, accept it, keep it for who waits. What it returns must be awaited."""
         self._was_message_received = True
         if self._message_received_callback is not None:
-            result = self._message_received_callback(message)
-            if hasattr(result, "__await__"):
-                await result
+            return self._hand_to_callback(message, self._message_received_callback)
+        self._keep(message)
+        return None
+
+    async def _hand_to_callback(self, message: Message, callback: Callable[[Message], Any]) -> None:
+        result = callback(message)
+        if hasattr(result, "__await__"):
+            await result
+        self._keep(message)
+
+    def _keep(self, message: Message) -> None:
         if self.auto_complete:
             message.accept()
         if not self._streaming_receive:
@@ -841,7 +865,7 @@ class ReceiveClientAsync(AMQPClientAsync):
     async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         """Go on at the address that a redirect names, as `auth`. Raises ValueError where the connection is shared."""
         await self._redirect(redirect, auth)
-        self._received_messages = queue.Queue()
+        self._received_messages = ReceivedMessages()
 
 
 class AsyncMessageIter(AsyncIterator[Message]):
@@ -887,5 +911,4 @@ class AsyncMessageIter(AsyncIterator[Message]):
                 self.receiving = True
             raise StopAsyncIteration
         self.current_message = received.get()
-        received.task_done()
         return self.current_message

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -15,12 +13,10 @@ from .._legacy import fields, text
 from .._signatures import also_in_order
 from ..aio.credit import Manual, Prefetch
 from ..aio.receiver import Receiver
-from ..codec.message import Message as CodecMessage
-from ..codec.primitives import LEGACY
 from ..constants import MessageReceiverState, ReceiverSettleMode, SenderSettleMode
 from ..engine.delivery import IncomingDelivery
 from ..engine.limits import MAX_MESSAGE_SIZE
-from ..message import Message
+from ..message import ACCEPTED, Message
 from ._link import LinkAsync
 from .session_async import SessionAsync
 
@@ -120,7 +116,8 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         self.on_message_received = on_message_received
         self.encoding = encoding
         self._prefetch = PREFETCH if prefetch is None else prefetch
-        self._arrived: deque[IncomingDelivery] = deque()
+        #: One for all messages.
+        self._settler = self._settle
         session._connection._receivers.add(self)
 
     async def _attach(self) -> Receiver:
@@ -157,8 +154,9 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
             LinkDetach, AMQPConnectionError: the link is gone.
         """
         most = max_batch_size or self._prefetch or 1
-        await self._wait(most, timeout / 1000 if timeout else None)
-        return [self._take() for _ in range(min(most, len(self._arrived)))]
+        receiver = await self._usable()
+        await self._wait(receiver, most, timeout / 1000 if timeout else None)
+        return [self._message(delivery) for delivery in receiver._take_many(most)]
 
     async def work_async(self) -> None:
         """Hand what arrived to `on_message_received`; raises the error of a link that has ended, each time."""
@@ -172,52 +170,48 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         with errors.translated(self.error_policy):
             receiver.flow(link_credit, drain=bool(kwargs.get("drain", False)))
 
-    async def _wait(self, most: int, seconds: float | None) -> bool:
-        """Wait until there is a message, and take what is there, at most `most`; False where none came in time."""
-        if not self._arrived:
-            receiver = await self._usable()
-            with errors.translated(self.error_policy):
-                self._arrived.extend(await receiver.receive_many(most, timeout=seconds))
-        return bool(self._arrived)
+    def _has_some(self) -> bool:
+        """Whether there are messages to take from a link that lives."""
+        receiver = self._modern
+        return receiver is not None and bool(receiver._queue) and receiver._endpoint.error is None
 
-    def _take(self) -> Message:
-        """The next of the messages that were waited for."""
-        delivery = self._arrived.popleft()
-        message = CodecMessage.decode(delivery.payload, delivery.message_format, LEGACY)
+    async def _wait(self, receiver: Receiver, most: int, seconds: float | None) -> bool:
+        """Wait until there is a message, of which `most` would be taken; False where none came in time."""
+        with errors.translated(self.error_policy):
+            return bool(receiver._queue) or await receiver._available(most, seconds)
+
+    def _message(self, delivery: IncomingDelivery) -> Message:
         settler = None
         if not delivery.presettled:
             if self.receive_settle_mode is ReceiverSettleMode.PeekLock:
-                settler = partial(self._settle, delivery)
+                settler = self._settler
             else:
                 # The peer did not send it settled, although it was asked to.
                 delivery.accept()
-        received = Message(message=message, settler=settler, delivery_no=delivery.id, encoding=self._encoding)
-        received.delivery_tag = delivery.tag
-        return received
+        return Message._received(delivery, settler, self._encoding)
 
     async def _hand_out(self, seconds: float | None, most: int | None = None) -> int:
         """Hand messages to `on_message_received`, after waiting up to `seconds` for the first; how many there were."""
-        if self.on_message_received is None or self._modern is None:
+        receiver = self._modern
+        if self.on_message_received is None or receiver is None:
+            return 0
+        if not receiver._queue and not await self._wait(await self._usable(), most or self._prefetch or 1, seconds):
             return 0
         count = 0
-        if await self._wait(most or self._prefetch or 1, seconds):
-            while self._arrived and (most is None or count < most):
-                await self._hand_over(self._take())
-                count += 1
+        while receiver._queue and (most is None or count < most):
+            message = self._message(receiver._take())
+            count += 1
+            try:
+                result = self.on_message_received(message)
+                if result is not None and hasattr(result, "__await__"):
+                    await result
+            except KeyboardInterrupt:
+                _give_up(message)
+                raise errors.AMQPClientShutdown from None
+            except Exception:
+                _log.exception("the function that is handed messages failed; the message goes back to the node")
+                _give_up(message)
         return count
-
-    async def _hand_over(self, message: Message) -> None:
-        assert self.on_message_received is not None
-        try:
-            result = self.on_message_received(message)
-            if inspect.isawaitable(result):
-                await result
-        except KeyboardInterrupt:
-            _give_up(message)
-            raise errors.AMQPClientShutdown from None
-        except Exception:
-            _log.exception("the function that is handed messages failed; the message goes back to the node")
-            _give_up(message)
 
     # --- settling ---------------------------------------------------------------------------------------------
 
@@ -227,23 +221,18 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         if error is not None:
             raise _cannot_tell(error)
         connection = self._session._connection
-        if connection._is_own_thread():
-            _say(delivery, response)
-        else:
+        if not connection._is_own_thread():
             connection._call_soon_threadsafe(partial(_say_or_log, delivery, response))
-
-    async def _detach(self, link: Receiver) -> None:
-        while self._arrived:
-            delivery = self._arrived.popleft()
-            if not delivery.settled:
-                delivery.release()
-        await link.close()
+        else:
+            _say(delivery, response)
 
 
 def _say(delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
     """Tell the peer what became of a delivery."""
     try:
-        if isinstance(response, errors.MessageRejected):
+        if response is ACCEPTED:
+            delivery.accept()
+        elif isinstance(response, errors.MessageRejected):
             delivery.reject(
                 text(response.error_condition), text(response.error_description), fields(response.error_info)
             )

@@ -14,8 +14,8 @@ from ..aio.sender import Sender
 from ..codec.definitions import Modified, Rejected
 from ..constants import MessageSenderState, MessageSendResult, MessageState, ReceiverSettleMode, SenderSettleMode
 from ..engine.delivery import OutgoingDelivery
-from ..message import Message
-from ._link import LinkAsync
+from ..message import ALREADY_SETTLED, Message
+from ._link import LinkAsync, closed
 from .session_async import SessionAsync
 
 _log = logging.getLogger(__name__)
@@ -146,8 +146,11 @@ class MessageSenderAsync(LinkAsync[Sender]):
 
     def _start(self, message: Message) -> OutgoingDelivery:
         """Send a message, or queue it until the peer gives credit, and do not wait for its outcome."""
-        settled = self.send_settle_mode is not SenderSettleMode.Unsettled
-        return self._attached().send_nowait(message.get_message(), settled=settled)
+        link = self._modern
+        if link is None:
+            raise closed(self.name)
+        payload, message_format = message._to_send()
+        return link._endpoint.send(payload, self.send_settle_mode is not SenderSettleMode.Unsettled, message_format)
 
     async def _outcome(self, delivery: OutgoingDelivery, seconds: float | None) -> Exception | None:
         """Wait for the outcome of a message: None where it got through."""
@@ -194,7 +197,7 @@ def finish(message: Message, failure: Exception | None) -> None:
     """The message has its final outcome: note it, and tell who wants to know."""
     if failure is None:
         message.state = MessageState.SendComplete
-        message._response = errors.MessageAlreadySettled()
+        message._response = ALREADY_SETTLED
     else:
         message.state = MessageState.SendFailed
         message._response = failure

@@ -50,6 +50,7 @@ _VALUE_PREFIX: Final = b"\x00\x53\x77"
 
 #: All that comes before the bytes of a data body of up to 255 bytes.
 _DATA8: Final = [_DATA_PREFIX + bytes((0xA0, size)) for size in range(256)]
+_DATA8_START: Final = _DATA_PREFIX + b"\xa0"
 _DATA32: Final = _DATA_PREFIX + b"\xb0"
 
 _encode_list: Final = encoder("list")
@@ -179,6 +180,11 @@ def _checked_map(value: object, name: str) -> Map:
     if not isinstance(value, dict):
         raise TypeError(f"{name} is a dict, not {type(value).__name__}")
     return value
+
+
+def lone_data(payload: bytes) -> bytes | None:
+    """The body of a message that is one short data section and nothing else, the commonest of all; None for others."""
+    return payload[5:] if payload[:4] == _DATA8_START and len(payload) == 5 + payload[4] else None
 
 
 class Message:
@@ -422,6 +428,9 @@ class Message:
 
     def _original_body(self) -> Body:
         payload = cast(bytes, self._payload)
+        data = lone_data(payload)
+        if data is not None:
+            return Data([data])
         layout = self._scanned(payload)
         if not layout.body:
             # Spec 3.2 wants a body, but Proton and its kin send none where the application gave none.
