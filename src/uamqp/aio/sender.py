@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ from .options import DEFAULT, Default, Timeout
 if TYPE_CHECKING:
     from .session import Session
 
-#: Messages that `send_many` lets wait for credit before it takes the next from its iterable.
-_QUEUE_AHEAD = 1000
+#: Messages that `send_many` takes from its iterable before it lets others have their turn, and then only goes on
+#: while no more than half as many wait for credit.
+_TURN = 1000
 
 
 class Sender(Link):
@@ -103,8 +105,10 @@ class Sender(Link):
         *,
         settled: bool = False,
         timeout: Timeout = DEFAULT,
-    ) -> list[OutgoingDelivery]:
+    ) -> int:
         """Send many messages as fast as the peer takes them, and wait until all have their outcome.
+
+        Memory is bounded by the credit that the peer gives, however many messages there are.
 
         Args:
             messages: an iterable or async iterable of what `send` takes; not read further ahead than needed.
@@ -112,7 +116,7 @@ class Sender(Link):
             timeout: seconds without progress: for credit, and for the outcomes when all are sent.
 
         Returns:
-            The deliveries in order.
+            How many messages were sent: all of them.
 
         Raises:
             BatchFailed: some messages did not get through; the others did. It says which and why. Where the link
@@ -124,22 +128,17 @@ class Sender(Link):
         try:
             if isinstance(messages, AsyncIterable):
                 async for message in messages:
-                    if not batch.send(message, settled):
+                    if not batch.send(message, settled) and not await batch.next_turn(seconds):
                         break
-                    if batch.is_ahead:
-                        await batch.wait_for_credit(seconds)
             else:
                 for message in messages:
-                    if not batch.send(message, settled):
+                    if not batch.send(message, settled) and not await batch.next_turn(seconds):
                         break
-                    if batch.is_ahead:
-                        await batch.wait_for_credit(seconds)
             await batch.wait_for_outcomes(seconds)
         except BaseException:
             batch.withdraw()
             raise
-        batch.check()
-        return batch.deliveries
+        return batch.result()
 
     def _check(self, delivery: OutgoingDelivery, woken: bool, seconds: float | None) -> None:
         if not delivery.settled and not woken:
@@ -156,16 +155,25 @@ class Sender(Link):
 
 
 class _Batch:
-    """The messages of one `send_many`; stands as waiter in each of its deliveries, to be woken by any of them."""
+    """The messages of one `send_many`; stands as waiter in each of its deliveries, to be woken by any of them.
+
+    It keeps only those that have no outcome yet: of those there are as many as the peer gives credit for, and a few
+    that wait for credit.
+    """
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._endpoint = sender._endpoint
         self._waiter: Waiter | None = None
-        self.deliveries: list[OutgoingDelivery] = []
+        self._open: deque[OutgoingDelivery] = deque()
+        #: Messages before the first open one.
+        self._done = 0
+        self._failures: dict[int, AMQPError] = {}
+        self._left_in_turn = _TURN
+        self._link_ended = False
 
     def send(self, message: Message | Any, settled: bool) -> bool:
-        """Send or queue one; False where the link has ended, so that no other will go."""
+        """Send or queue one; False where `next_turn` should be awaited before the next."""
         try:
             delivery = self._endpoint.send(
                 encode_message(message), settled, message.message_format if isinstance(message, Message) else 0
@@ -176,12 +184,13 @@ class _Batch:
         except AMQPError as error:
             failure = NotSent(f"the link ended before the message was sent: {error}", condition=error.condition)
             failure.__cause__ = error
-            self.deliveries.append(self._unsendable(failure))
-            return False
-        if not delivery.settled:
-            delivery.waiter = self
-        self.deliveries.append(delivery)
-        return True
+            delivery = self._unsendable(failure)
+            self._link_ended = True
+            self._left_in_turn = 1
+        delivery.waiter = self
+        self._open.append(delivery)
+        self._left_in_turn -= 1
+        return self._left_in_turn > 0
 
     def _unsendable(self, error: AMQPError) -> OutgoingDelivery:
         delivery = OutgoingDelivery(self._endpoint, b"", False, 0)
@@ -197,47 +206,55 @@ class _Batch:
     def set_result(self, result: bool) -> None:
         wake(self._waiter)
 
-    @property
-    def is_ahead(self) -> bool:
-        """Whether so many messages wait for credit that no more should be taken."""
-        return len(self._endpoint.queue) >= _QUEUE_AHEAD
-
-    async def wait_for_credit(self, seconds: float | None) -> None:
-        """Wait until the queue is half empty, or the link has ended."""
+    async def next_turn(self, seconds: float | None) -> bool:
+        """Let others have their turn, and wait while too many messages wait for credit; False where no more will go."""
+        self._left_in_turn = _TURN
+        if self._link_ended:
+            return False
+        await self._sender._driver.sleep(0)
         queue = self._endpoint.queue
-        while self.is_ahead:
+        while len(queue) > _TURN // 2:
             length = len(queue)
             # The queue of a link that ended is empty.
-            if not await self._sender._changed.wait_for(lambda: len(queue) <= _QUEUE_AHEAD // 2, seconds) and (
+            if not await self._sender._changed.wait_for(lambda: len(queue) <= _TURN // 2, seconds) and (
                 len(queue) >= length
             ):
                 raise OperationTimeout(f"the peer gave no credit for {seconds} s")
+        self._collect()
+        return True
 
     async def wait_for_outcomes(self, seconds: float | None) -> None:
         """Wait until each message is settled; the time-out begins anew as long as there is progress."""
-        for delivery in self.deliveries:
-            while not delivery.settled:
-                self._waiter = waiter = self._sender._new_waiter()
-                if not await self._sender._driver.wait(waiter, seconds):
-                    left = sum(not delivery.settled for delivery in self.deliveries)
-                    raise OperationTimeout(
-                        f"{left} of {len(self.deliveries)} messages had no outcome within {seconds} s"
-                    )
+        self._collect()
+        while self._open:
+            self._waiter = waiter = self._sender._new_waiter()
+            if not await self._sender._driver.wait(waiter, seconds):
+                left = sum(not delivery.settled for delivery in self._open)
+                raise OperationTimeout(
+                    f"{left} of {self._done + len(self._open)} messages had no outcome within {seconds} s"
+                )
+            self._collect()
+
+    def _collect(self) -> None:
+        """Note the outcomes of the oldest messages, up to the first that has none."""
+        waiting = self._open
+        while waiting and waiting[0].settled:
+            delivery = waiting.popleft()
+            if delivery.state is not ACCEPTED:
+                error = delivery.failure()
+                if error is not None:
+                    self._failures[self._done] = error
+            self._done += 1
 
     def withdraw(self) -> None:
         """Take back what was not sent yet."""
-        for delivery in self.deliveries:
+        for delivery in self._open:
             if not delivery.settled:
                 delivery.waiter = None
                 self._endpoint.withdraw(delivery)
 
-    def check(self) -> None:
-        """Raise where a message failed."""
-        failures = {}
-        for index, delivery in enumerate(self.deliveries):
-            if delivery.state is not ACCEPTED:
-                error = delivery.failure()
-                if error is not None:
-                    failures[index] = error
-        if failures:
-            raise BatchFailed(failures, len(self.deliveries))
+    def result(self) -> int:
+        """How many messages there were. Raises where some failed."""
+        if self._failures:
+            raise BatchFailed(self._failures, self._done)
+        return self._done

@@ -29,7 +29,7 @@ from .utils import LoopBound
 _log = logging.getLogger(__name__)
 
 #: Messages that are under way at a time; more would only fill memory.
-_WINDOW: Final = 1000
+_WINDOW: Final = 4000
 #: Seconds that one round of work waits for something to happen.
 _ROUND: Final = 0.05
 

@@ -107,7 +107,7 @@ async def _send(opening: Any, address: str, messages: AsyncIterator[Message], to
     async with opening as connection, connection.sender(address) as sender:
         with bar:
             try:
-                sent = len(await sender.send_many(counted()))
+                sent = await sender.send_many(counted())
             except BatchFailed as failed:
                 for place, error in failed.failures.items():
                     errors.print(f"message {place}: {type(error).__name__}: {error}", markup=False)

@@ -338,11 +338,8 @@ class Sender(_Link):
         self._driver.run(self._aio.settlement(delivery._aio, timeout))
         return delivery
 
-    def send_many(
-        self, messages: Iterable[Message | Any], *, settled: bool = False, timeout: Timeout = DEFAULT
-    ) -> list[OutgoingDelivery]:
-        deliveries = self._driver.run(self._aio.send_many(messages, settled=settled, timeout=timeout))
-        return [OutgoingDelivery(delivery, self._driver) for delivery in deliveries]
+    def send_many(self, messages: Iterable[Message | Any], *, settled: bool = False, timeout: Timeout = DEFAULT) -> int:
+        return self._driver.run(self._aio.send_many(messages, settled=settled, timeout=timeout))
 
     def __enter__(self) -> Sender:
         return self
