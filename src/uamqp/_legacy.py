@@ -36,10 +36,8 @@ _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 
 def incoming(value: Any) -> Any:
     """A decoded value as the uamqp 1.6 API shows it: text as bytes, times as milliseconds, no wrappers."""
-    if isinstance(value, Char):
-        return str(value)
     if isinstance(value, str):
-        return value.encode()
+        return str(value) if isinstance(value, Char) else value.encode()
     if isinstance(value, dt.datetime):
         return (value - EPOCH) // _MILLISECOND
     if isinstance(value, Mapping):

@@ -15,17 +15,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def also_in_order(*names: str, when: Callable[[tuple[Any, ...]], bool]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def also_in_order(*names: str, at: int, when: Callable[[Any], bool]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a method take positional arguments in a second order too.
 
     Args:
         names: the parameters behind self in the second order.
-        when: given the positional arguments behind self, says whether they are in the second order.
+        at: the place, behind self and from 0, of the argument that tells the orders apart.
+        when: given that argument, says whether they are in the second order.
     """
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        unchecked = cast("Callable[..., Any]", method)
+
         def by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-            if not when(args):
+            if not when(args[at]):
                 return args
             if len(args) > len(names):
                 raise TypeError(f"{method.__qualname__}() takes {len(names)} arguments by position, not {len(args)}")
@@ -39,13 +42,17 @@ def also_in_order(*names: str, when: Callable[[tuple[Any, ...]], bool]) -> Calla
 
             @wraps(method)
             async def call_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-                return await method(self, *by_name(args, kwargs), **kwargs)
+                if len(args) > at:
+                    args = by_name(args, kwargs)
+                return await unchecked(self, *args, **kwargs)
 
             return cast("Callable[P, R]", call_async)
 
         @wraps(method)
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return cast("Callable[..., R]", method)(self, *by_name(args, kwargs), **kwargs)
+            if len(args) > at:
+                args = by_name(args, kwargs)
+            return unchecked(self, *args, **kwargs)
 
         return cast("Callable[P, R]", call)
 

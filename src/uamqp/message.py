@@ -26,6 +26,13 @@ ACCEPTED: Final = errors.MessageAccepted()
 ALREADY_SETTLED: Final = errors.MessageAlreadySettled()
 
 
+_NO_PROPERTIES: Final = codec.Properties()
+_NO_HEADER: Final = codec.Header()
+
+#: Stands in a received message for a section that was not asked for yet.
+_UNREAD: Final[Any] = object()
+
+
 class MessageBody:
     """What the three kinds of body have in common."""
 
@@ -282,11 +289,15 @@ class MessageProperties:
         properties: codec.Properties | None = None,
         encoding: str = "UTF-8",
     ) -> None:
-        self._encoding = encoding
         if properties is not None:
+            # What was decoded needs no look.
+            attributes = self.__dict__
+            attributes["_encoding"] = encoding
             for name in self._ALL:
-                setattr(self, name, incoming(getattr(properties, name)))
+                value = getattr(properties, name)
+                attributes[name] = value if value is None else incoming(value)
             return
+        self._encoding = encoding
         self.message_id = message_id
         self.user_id = user_id
         self.to = to
@@ -450,17 +461,16 @@ class Message:
     #: Of a message that a receiver made: what it came in, decoded when that is needed.
     _delivery: IncomingDelivery | None = None
     _decoded: codec.Message | None = None
-    _need_further_parse = False
     #: The body; bytes stand for one section of data.
     _body_value: Body | bytes | None = None
-    _properties: MessageProperties | dict[str, Any] | None = None
-    _header: MessageHeader | None = None
-    _application_properties: dict[Any, Any] | None = None
-    _annotations: dict[Any, Any] | None = None
-    _footer: dict[Any, Any] | None = None
-    _delivery_annotations: dict[Any, Any] | None = None
+    _properties: Any = _UNREAD
+    _header: MessageHeader | None = _UNREAD
+    _application_properties: dict[Any, Any] | None = _UNREAD
+    _annotations: dict[Any, Any] | None = _UNREAD
+    _footer: dict[Any, Any] | None = _UNREAD
+    _delivery_annotations: dict[Any, Any] | None = _UNREAD
 
-    @also_in_order(*_SHORT_ORDER, when=lambda args: len(args) > 6 and isinstance(args[6], str))
+    @also_in_order(*_SHORT_ORDER, at=6, when=lambda value: isinstance(value, str))
     def __init__(
         self,
         body: Any = None,
@@ -518,7 +528,6 @@ class Message:
         return received
 
     def _become_received(self) -> None:
-        self._need_further_parse = True
         if self._settler is None:
             self.state = MessageState.ReceivedSettled
             self._response = ALREADY_SETTLED
@@ -547,82 +556,84 @@ class Message:
 
     # --- sections ---------------------------------------------------------------------------------------------
 
-    def _parse(self) -> None:
-        """Take the sections from the decoded message, once, when the first of them is asked for."""
+    def _original(self) -> codec.Message:
+        """The decoded message, of which a section is to be read."""
         message = self._message
         assert message is not None
-        if message.properties != codec.Properties():
-            self._properties = MessageProperties(properties=message.properties, encoding=self._encoding)
-        if message.header != codec.Header():
-            self._header = MessageHeader(header=message.header)
-        self._application_properties = message.application_properties or None
-        self._annotations = message.annotations or None
-        self._footer = message.footer or None
-        self._delivery_annotations = message.delivery_annotations or None
-        self._need_further_parse = False
+        return message
+
+    def _read_properties(self) -> MessageProperties | None:
+        properties = self._original().properties
+        return (
+            None if properties == _NO_PROPERTIES else MessageProperties(properties=properties, encoding=self._encoding)
+        )
+
+    def _read_header(self) -> MessageHeader | None:
+        header = self._original().header
+        return None if header == _NO_HEADER else MessageHeader(header=header)
 
     @property
     def properties(self) -> Any:
         """The standard properties: `MessageProperties`, or None."""
-        if self._need_further_parse:
-            self._parse()
-        return self._properties
+        value = self._properties
+        if value is _UNREAD:
+            value = self._properties = self._read_properties()
+        return value
 
     @properties.setter
     def properties(self, value: Any) -> None:
         if value and not isinstance(value, MessageProperties):
             raise TypeError("Properties must be a MessageProperties.")
-        _ = self.properties
         self._properties = value
 
     @property
     def header(self) -> MessageHeader | None:
         """How the message is to be carried, or None."""
-        if self._need_further_parse:
-            self._parse()
-        return self._header
+        value = self._header
+        if value is _UNREAD:
+            value = self._header = self._read_header()
+        return value
 
     @header.setter
     def header(self, value: MessageHeader | None) -> None:
         if value and not isinstance(value, MessageHeader):
             raise TypeError("Header must be a MessageHeader.")
-        _ = self.header
         self._header = value
 
     @property
     def footer(self) -> dict[Any, Any] | None:
         """What can only be known once the body is, or None."""
-        if self._need_further_parse:
-            self._parse()
-        return self._footer
+        value = self._footer
+        if value is _UNREAD:
+            value = self._footer = self._original().footer or None
+        return value
 
     @footer.setter
     def footer(self, value: dict[Any, Any] | None) -> None:
-        _ = self.footer
         self._footer = _checked_dict(value, "Footer")
 
     @property
     def application_properties(self) -> dict[Any, Any] | None:
         """The application's own properties, or None; of a received message keys and text are bytes."""
-        if self._need_further_parse:
-            self._parse()
-        return self._application_properties
+        value = self._application_properties
+        if value is _UNREAD:
+            value = self._application_properties = self._original().application_properties or None
+        return value
 
     @application_properties.setter
     def application_properties(self, value: dict[Any, Any] | None) -> None:
-        _ = self.application_properties
         self._application_properties = _checked_dict(value, "Application properties")
 
     @property
     def annotations(self) -> dict[Any, Any] | None:
         """The message annotations, or None; of a received message keys and text are bytes."""
-        if self._need_further_parse:
-            self._parse()
-        return self._annotations
+        value = self._annotations
+        if value is _UNREAD:
+            value = self._annotations = self._original().annotations or None
+        return value
 
     @annotations.setter
     def annotations(self, value: dict[Any, Any] | None) -> None:
-        _ = self.annotations
         self._annotations = _checked_dict(value, "Message annotations")
 
     @property
@@ -633,13 +644,13 @@ class Message:
     @property
     def delivery_annotations(self) -> dict[Any, Any] | None:
         """Annotations for the next node only, or None."""
-        if self._need_further_parse:
-            self._parse()
-        return self._delivery_annotations
+        value = self._delivery_annotations
+        if value is _UNREAD:
+            value = self._delivery_annotations = self._original().delivery_annotations or None
+        return value
 
     @delivery_annotations.setter
     def delivery_annotations(self, value: dict[Any, Any] | None) -> None:
-        _ = self.delivery_annotations
         self._delivery_annotations = _checked_dict(value, "Delivery annotations")
 
     # --- body -------------------------------------------------------------------------------------------------

@@ -49,9 +49,9 @@ class ReceivedMessages(queue.SimpleQueue[Message]):
         """Nobody waits for this."""
 
 
-def _fourth_is_loop(args: tuple[Any, ...]) -> bool:
+def _is_loop(value: Any) -> bool:
     """Whether the fourth argument is that of uamqp 1.6.11, a loop or None, and not `debug`."""
-    return len(args) > 3 and (args[3] is None or isinstance(args[3], asyncio.AbstractEventLoop))
+    return value is None or isinstance(value, asyncio.AbstractEventLoop)
 
 
 class AMQPClientAsync(LoopBound):
@@ -83,7 +83,8 @@ class AMQPClientAsync(LoopBound):
 
     @also_in_order(
         *("remote_address", "auth", "client_name", "loop", "debug", "error_policy", "keep_alive_interval"),
-        when=_fourth_is_loop,
+        at=3,
+        when=_is_loop,
     )
     def __init__(
         self,
@@ -356,7 +357,8 @@ class SendClientAsync(AMQPClientAsync):
 
     @also_in_order(
         *("target", "auth", "client_name", "loop", "debug", "msg_timeout", "error_policy", "keep_alive_interval"),
-        when=_fourth_is_loop,
+        at=3,
+        when=_is_loop,
     )
     def __init__(
         self,
@@ -651,8 +653,8 @@ class SendClientAsync(AMQPClientAsync):
         self._in_flight.clear()
 
 
-def _second_is_callback(args: tuple[Any, ...]) -> bool:
-    return len(args) > 1 and (args[1] is None or callable(args[1]))
+def _is_callback(value: Any) -> bool:
+    return value is None or callable(value)
 
 
 class ReceiveClientAsync(AMQPClientAsync):
@@ -683,7 +685,8 @@ class ReceiveClientAsync(AMQPClientAsync):
     @also_in_order(
         *("source", "auth", "client_name", "loop", "debug", "timeout", "auto_complete", "error_policy"),
         "keep_alive_interval",
-        when=_fourth_is_loop,
+        at=3,
+        when=_is_loop,
     )
     def __init__(
         self,
@@ -743,7 +746,7 @@ class ReceiveClientAsync(AMQPClientAsync):
             if self._shutdown_after_timeout:
                 await self.close_async()
 
-    @also_in_order("max_batch_size", "on_message_received", "timeout", when=_second_is_callback)
+    @also_in_order("max_batch_size", "on_message_received", "timeout", at=1, when=_is_callback)
     async def receive_message_batch_async(
         self,
         max_batch_size: int | None = None,

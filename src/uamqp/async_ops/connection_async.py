@@ -73,7 +73,7 @@ class ConnectionAsync(LoopBound):
         ValueError: another connection is using `sasl`, or an argument is out of range.
     """
 
-    @also_in_order(*_OLD_ORDER, when=lambda args: len(args) > 8 and not isinstance(args[8], bool))
+    @also_in_order(*_OLD_ORDER, at=8, when=lambda value: not isinstance(value, bool))
     def __init__(
         self,
         hostname: str | bytes,

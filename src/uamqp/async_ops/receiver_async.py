@@ -75,7 +75,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
     _states = MessageReceiverState
     _kind = "receiver"
 
-    @also_in_order(*_OLD_ORDER, when=lambda args: len(args) > 3 and callable(args[3]))
+    @also_in_order(*_OLD_ORDER, at=3, when=callable)
     def __init__(
         self,
         session: SessionAsync,

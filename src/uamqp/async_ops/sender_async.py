@@ -54,7 +54,7 @@ class MessageSenderAsync(LinkAsync[Sender]):
     _states = MessageSenderState
     _kind = "sender"
 
-    @also_in_order(*_OLD_ORDER, when=lambda args: len(args) > 5 and isinstance(args[5], ReceiverSettleMode))
+    @also_in_order(*_OLD_ORDER, at=5, when=lambda value: isinstance(value, ReceiverSettleMode))
     def __init__(
         self,
         session: SessionAsync,

@@ -18,8 +18,9 @@ from .utils import LoopBound
 OnAttach = Callable[[Any, Any, Any, Any], Any]
 
 
-def _is_old_order(args: tuple[Any, ...]) -> bool:
-    return len(args) > 5 or (len(args) > 4 and callable(args[4]))
+def _is_on_attach(value: Any) -> bool:
+    """Whether the fifth argument is that of uamqp 1.6.11, and not a loop."""
+    return value is None or callable(value)
 
 
 class SessionAsync(LoopBound):
@@ -35,7 +36,9 @@ class SessionAsync(LoopBound):
     """
 
     @also_in_order(
-        *("connection", "incoming_window", "outgoing_window", "handle_max", "on_attach", "loop"), when=_is_old_order
+        *("connection", "incoming_window", "outgoing_window", "handle_max", "on_attach", "loop"),
+        at=4,
+        when=_is_on_attach,
     )
     def __init__(
         self,
