@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import Any, ClassVar, Final, Self, cast
 from uuid import UUID
 
@@ -26,7 +27,6 @@ ACCEPTED: Final = errors.MessageAccepted()
 ALREADY_SETTLED: Final = errors.MessageAlreadySettled()
 
 
-_NO_PROPERTIES: Final = codec.Properties()
 _NO_HEADER: Final = codec.Header()
 
 #: Stands in a received message for a section that was not asked for yet.
@@ -290,12 +290,7 @@ class MessageProperties:
         encoding: str = "UTF-8",
     ) -> None:
         if properties is not None:
-            # What was decoded needs no look.
-            attributes = self.__dict__
-            attributes["_encoding"] = encoding
-            for name in self._ALL:
-                value = getattr(properties, name)
-                attributes[name] = value if value is None else incoming(value)
+            self._take(_values_of(properties), encoding)
             return
         self._encoding = encoding
         self.message_id = message_id
@@ -311,6 +306,23 @@ class MessageProperties:
         self.group_id = group_id
         self.group_sequence = group_sequence
         self.reply_to_group_id = reply_to_group_id
+
+    @classmethod
+    def _received(cls, values: tuple[Any, ...], encoding: str) -> Self:
+        """Those of a received message, without the detour of the constructor."""
+        received = cls.__new__(cls)
+        received._take(values, encoding)
+        return received
+
+    def _take(self, values: tuple[Any, ...], encoding: str) -> None:
+        # What was decoded needs no look.
+        attributes = self.__dict__
+        attributes["_encoding"] = encoding
+        for name, value in zip(self._ALL, values, strict=True):
+            if isinstance(value, str):
+                attributes[name] = value.encode()
+            else:
+                attributes[name] = None if value is None else incoming(value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if value is not None:
@@ -363,6 +375,10 @@ class MessageProperties:
     def __repr__(self) -> str:
         set_ones = ", ".join(f"{name}={value!r}" for name, value in self._values().items() if value is not None)
         return f"MessageProperties({set_ones})"
+
+
+_values_of: Final[Callable[[codec.Properties], tuple[Any, ...]]] = attrgetter(*MessageProperties._ALL)
+_NO_VALUES: Final = _values_of(codec.Properties())
 
 
 class MessageHeader:
@@ -563,10 +579,8 @@ class Message:
         return message
 
     def _read_properties(self) -> MessageProperties | None:
-        properties = self._original().properties
-        return (
-            None if properties == _NO_PROPERTIES else MessageProperties(properties=properties, encoding=self._encoding)
-        )
+        values = _values_of(self._original().properties)
+        return None if values == _NO_VALUES else MessageProperties._received(values, self._encoding)
 
     def _read_header(self) -> MessageHeader | None:
         header = self._original().header
@@ -688,9 +702,9 @@ class Message:
 
         Text in lists and values is bytes.
         """
-        delivery = self._delivery
-        if delivery is not None and self._body_value is None:
-            data = codec.lone_data(delivery.payload)
+        message = self._message
+        if message is not None and self._body_value is None:
+            data = message.lone_section()
             if data is not None:
                 return _one(data)
         body = self._body

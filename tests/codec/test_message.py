@@ -292,6 +292,16 @@ def test_message_ids(identity: Any) -> None:
     assert type(again.message_id) is type(identity)
 
 
+@pytest.mark.parametrize("field", ["a1 01 ff", "a1 05 61"])
+def test_damaged_properties(field: str) -> None:
+    damaged = bytes.fromhex(field)
+    payload = bytes((0, 0x53, 0x73, 0xC0, len(damaged) + 1, 1)) + damaged + b"\x00\x53\x75\xa0\x01x"
+    message = Message.decode(payload)
+    assert message.body == b"x"
+    with pytest.raises(DecodeError):
+        message.properties  # noqa: B018
+
+
 def test_types_of_properties() -> None:
     properties = Properties(
         user_id=b"u",

@@ -76,6 +76,12 @@ def test_a_delivery_without_credit() -> None:
     failed(wire, receiver, "amqp:link:transfer-limit-exceeded")
 
 
+def test_a_delivery_of_an_unusual_shape_without_credit() -> None:
+    wire, receiver = receiving(credit=0)
+    transfer(wire, delivery_id=0, delivery_tag=b"t", rcv_settle_mode=0)
+    failed(wire, receiver, "amqp:link:transfer-limit-exceeded")
+
+
 def test_a_delivery_in_frames_without_credit() -> None:
     wire, receiver = receiving(credit=0)
     transfer(wire, delivery_id=0, delivery_tag=b"t", more=True)

@@ -536,11 +536,12 @@ def test_settling_joins_output_that_waits() -> None:
     assert b"\x00\x53\x13" in data and b"\x00\x53\x15" in data
 
 
-def test_a_frame_that_ends_in_the_middle_of_a_field() -> None:
+@pytest.mark.parametrize("body", ["14 c0 05 02 43 70 00 00", "15 c0 05 02 41 70 00 00"])
+def test_a_frame_that_ends_in_the_middle_of_a_field(body: str) -> None:
     wire = Wire().open()
     wire.begin()
     # A list that claims to be whole, and the last bytes of the read.
-    wire.client.receive_data(frame(0, b"\x00\x53\x14\xc0\x05\x02\x43\x70\x00\x00"))
+    wire.client.receive_data(frame(0, b"\x00\x53" + bytes.fromhex(body)))
     assert wire.client.error is not None and wire.client.error.condition == "amqp:decode-error"
 
 

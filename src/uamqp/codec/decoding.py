@@ -18,6 +18,8 @@ from uamqp.codec.bid import from_bid
 from uamqp.codec.constructors import CODES, DESCRIBED, MAX_DEPTH, MAX_ELEMENTS, MAX_ZERO_WIDTH, NULL
 from uamqp.codec.values import (
     EPOCH,
+    FIRST_DATETIME,
+    LAST_DATETIME,
     Array,
     Byte,
     Char,
@@ -42,9 +44,6 @@ __all__ = ["LEGACY", "MODERN", "Dialect", "decode", "decode_all", "skip"]
 _FLOAT: Final = struct.Struct("!f")
 _DOUBLE: Final = struct.Struct("!d")
 _TWO_UINTS: Final = struct.Struct("!II")
-
-_FIRST_DATETIME: Final = -62_135_596_800_000
-_LAST_DATETIME: Final = 253_402_300_799_999
 
 _TYPE_OF_CODE: Final[dict[int, str]] = {code: name for name, codes in CODES.items() for code in codes}
 
@@ -191,7 +190,7 @@ def _char_as_str(data: bytes, pos: int, state: State) -> tuple[object, int]:
 
 def _timestamp(data: bytes, pos: int, state: State) -> tuple[object, int]:
     milliseconds = int.from_bytes(data[pos : pos + 8], "big", signed=True)
-    if _FIRST_DATETIME <= milliseconds <= _LAST_DATETIME:
+    if FIRST_DATETIME <= milliseconds <= LAST_DATETIME:
         return EPOCH + dt.timedelta(0, 0, 0, milliseconds), pos + 8
     return Timestamp(milliseconds), pos + 8
 

@@ -1,4 +1,4 @@
-"""Straight-line twins of the three frames that flow with every message: transfer, disposition, flow.
+"""Straight-line twins of what flows with every message: transfer, disposition, flow, and a message's properties.
 
 Strategy: read the shapes that peers really send, without a table, an object or a copy, and accept the
 result only if it lands exactly on the end of the list. Everything else (rare fields, odd encodings,
@@ -6,17 +6,22 @@ damage) is answered with None, and the strict decoder decides: it either underst
 the error. Property tests prove that the twins and the strict decoder agree.
 
 All `decode_*` functions start at the list constructor, that is behind the descriptor ``00 53 xx``.
-They may raise IndexError or struct.error where the bytes end early; that too means: ask the strict decoder.
+They may raise IndexError or struct.error where the bytes end early, and UnicodeDecodeError; that too means: ask the
+strict decoder.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
+from uamqp.codec.values import EPOCH, FIRST_DATETIME, LAST_DATETIME, Symbol
+
 _U32: Final = Struct(">I")
 _u32: Final[Callable[[bytes, int], tuple[int]]] = _U32.unpack_from
+_i64: Final[Callable[[bytes, int], tuple[int]]] = Struct(">q").unpack_from
 _FRAME: Final = Struct(">IBBH")
 
 #: The accepted outcome as a list without fields, in the two forms that peers use.
@@ -267,6 +272,65 @@ def decode_flow(data: bytes, pos: int, end: int) -> tuple[list[int], bool, bool]
     if pos != stop or numbers[1] < 0 or numbers[2] < 0 or numbers[3] < 0:
         return None
     return numbers, drain, echo
+
+
+#: What the straight way takes at each place of the properties, beside null (spec 3.2.4).
+_PROPERTIES: Final[list[int]] = [
+    *(0xA1, 0xA0, 0xA1, 0xA1, 0xA1, 0xA1, 0xA3, 0xA3, 0x83, 0x83, 0xA1, 0x70, 0xA1),
+]
+
+
+def decode_properties(data: bytes, pos: int, end: int) -> list[object] | None:
+    """The thirteen fields of the section properties; ids as text only, sizes of one byte (spec 3.2.4)."""
+    code = data[pos]
+    if code == 0xC0:
+        stop = pos + 2 + data[pos + 1]
+        count = data[pos + 2]
+        pos += 3
+    elif code == 0xD0:
+        stop = pos + 5 + _u32(data, pos + 1)[0]
+        count = _u32(data, pos + 5)[0]
+        pos += 9
+    else:
+        return None
+    if stop != end or count > 13:
+        return None
+    fields: list[object] = []
+    for wanted in _PROPERTIES[:count]:
+        code = data[pos]
+        if code == 0x40:
+            fields.append(None)
+            pos += 1
+        elif code != wanted:
+            return None
+        elif code == 0xA1:
+            start = pos + 2
+            pos = start + data[pos + 1]
+            fields.append(data[start:pos].decode())
+        elif code == 0xA3:
+            start = pos + 2
+            pos = start + data[pos + 1]
+            fields.append(str.__new__(Symbol, data[start:pos].decode("ascii")))
+        elif code == 0x83:
+            milliseconds = _i64(data, pos + 1)[0]
+            if not FIRST_DATETIME <= milliseconds <= LAST_DATETIME:
+                return None
+            fields.append(EPOCH + dt.timedelta(0, 0, 0, milliseconds))
+            pos += 9
+        elif code == 0xA0:
+            start = pos + 2
+            pos = start + data[pos + 1]
+            fields.append(data[start:pos])
+        else:
+            fields.append(_u32(data, pos + 1)[0])
+            pos += 5
+    if pos != stop:
+        return None
+    fields += _NOTHING[count:]
+    return fields
+
+
+_NOTHING: Final[list[object]] = [None] * 13
 
 
 def _uint(value: int) -> bytes:

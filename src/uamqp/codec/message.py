@@ -24,6 +24,7 @@ from uamqp.codec.sections import (
     Properties,
     encode_map_section,
     header_section,
+    read_properties,
     scan,
 )
 from uamqp.exceptions import DecodeError, EncodeError
@@ -311,7 +312,7 @@ class Message:
     def properties(self) -> Properties:
         """The standard properties."""
         if self._properties is None:
-            self._properties = cast("Properties | None", self._original(PROPERTIES)) or Properties()
+            self._properties = self._original_properties() or Properties()
         return self._properties
 
     @properties.setter
@@ -347,14 +348,10 @@ class Message:
     @property
     def body(self) -> Any:
         """Bytes for a data body, a list for a sequence body (several sections joined), else the value."""
-        body = self._body
-        if body is None:
-            payload = cast(bytes, self._payload)
-            layout = self._scanned(payload)
-            if layout.kind == DATA and len(layout.body) == 1:
-                # A lone data section, the commonest body, straight out of the payload.
-                return _data_at(payload, *layout.body[0])
-            body = self._body = self._original_body()
+        data = self.lone_section()
+        if data is not None:
+            return data
+        body = self._body_parts()
         if isinstance(body, Data):
             return b"".join(body.sections)
         if isinstance(body, Value):
@@ -386,6 +383,18 @@ class Message:
         """The sections of a sequence body one by one; empty for other bodies."""
         body = self._body_parts()
         return body.sections if isinstance(body, Sequence) else []
+
+    def lone_section(self) -> bytes | None:
+        """The body as it was decoded, where it is one data section, the commonest of all; None for any other."""
+        payload = self._payload
+        if self._body is not None or payload is None:
+            return None
+        data = lone_data(payload)
+        if data is None:
+            layout = self._layout or self._scanned(payload)
+            if layout.kind == DATA and len(layout.body) == 1:
+                data = _data_at(payload, *layout.body[0])
+        return data
 
     def _body_parts(self) -> Body:
         if self._body is None:
@@ -422,6 +431,13 @@ class Message:
         if section is not None:
             return guarded(section.read, payload, value, end, self._dialect.table)[0]
         return decode_composite(payload, start, end)[0]
+
+    def _original_properties(self) -> Properties | None:
+        payload = self._payload
+        if payload is None:
+            return None
+        found = (self._layout or self._scanned(payload)).sections.get(PROPERTIES)
+        return None if found is None else read_properties(payload, *found)
 
     def _original_map(self, code: int) -> Map:
         return cast("Map | None", self._original(code)) or {}

@@ -6,11 +6,12 @@ import datetime as dt
 import struct
 import uuid
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from uamqp.codec.composite import Composite, composite, decode_composite, optional
 from uamqp.codec.constructors import CODES, DESCRIBED
 from uamqp.codec.decoding import MODERN, guarded, read_descriptor, skip
+from uamqp.codec.hot import decode_properties
 from uamqp.codec.wire import (
     ADDRESS,
     BINARY,
@@ -43,6 +44,7 @@ __all__ = [
     "Properties",
     "encode_map_section",
     "header_section",
+    "read_properties",
     "scan",
 ]
 
@@ -216,6 +218,37 @@ def scan(payload: bytes) -> Layout:
     if not last:
         raise DecodeError("a message without any section", offset=end)
     return layout
+
+
+def read_properties(payload: bytes, start: int, value: int, end: int) -> Properties:
+    """The properties of an encoded message, whose section lies from `start` to `end` with its list at `value`.
+
+    Raises:
+        DecodeError: they are not as the specification declares them.
+    """
+    try:
+        fields = decode_properties(payload, value, end)
+    except (IndexError, struct.error, UnicodeDecodeError):
+        fields = None
+    if fields is None:
+        return cast(Properties, decode_composite(payload, start, end)[0])
+    read = Properties.__new__(Properties)
+    (
+        read.message_id,
+        read.user_id,
+        read.to,
+        read.subject,
+        read.reply_to,
+        read.correlation_id,
+        read.content_type,
+        read.content_encoding,
+        read.absolute_expiry_time,
+        read.creation_time,
+        read.group_id,
+        read.group_sequence,
+        read.reply_to_group_id,
+    ) = cast("tuple[Any, ...]", fields)
+    return read
 
 
 def header_section(payload: bytes) -> tuple[Header | None, int]:

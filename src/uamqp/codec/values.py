@@ -16,6 +16,8 @@ from uamqp.codec.bid import to_bid
 
 __all__ = [
     "EPOCH",
+    "FIRST_DATETIME",
+    "LAST_DATETIME",
     "Array",
     "Byte",
     "Char",
@@ -36,6 +38,9 @@ __all__ = [
 ]
 
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+#: The milliseconds that a datetime can hold.
+FIRST_DATETIME: Final = -62_135_596_800_000
+LAST_DATETIME: Final = 253_402_300_799_999
 
 
 class Encodable:
