@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 import tomllib
@@ -96,3 +97,9 @@ def test_the_version_is_the_one_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert uamqp.__version__ == project["version"]
     assert project["dependencies"] == []
+
+
+def test_the_build_is_told() -> None:
+    engine = importlib.import_module("uamqp.engine.connection")
+    compiled = type(engine.ConnectionEndpoint.receive_data).__name__ != "function"
+    assert ("compiled" if compiled else "pure") == uamqp.BUILD

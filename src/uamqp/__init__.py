@@ -49,10 +49,14 @@ _EXPORTS = {
     "TransportType": "constants",
 }
 
-__all__ = ["__version__", *sorted(_EXPORTS), *sorted(_SUBMODULES)]
+__all__ = ["BUILD", "__version__", *sorted(_EXPORTS), *sorted(_SUBMODULES)]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "BUILD":
+        # Which of the two that come from one source is running: "pure" Python, or "compiled" by mypyc.
+        engine = import_module(f"{__name__}.engine.connection")
+        return "pure" if str(engine.__file__).endswith(".py") else "compiled"
     if name in _SUBMODULES:
         return import_module(f"{__name__}.{name}")
     module = _EXPORTS.get(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+import uamqp as package
 from uamqp.broker import Broker
 from uamqp.cli import app
 
@@ -26,6 +27,10 @@ def run(*arguments: str, stdin: str | None = None) -> tuple[int, str, str]:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
+
+
+def test_version_and_build() -> None:
+    assert run("--version") == (0, f"uamqp {package.__version__} ({package.BUILD})\n", "")
 
 
 def test_send_and_receive(url: str) -> None:

@@ -10,7 +10,7 @@ from uamqp.codec.performatives import Attach, Detach, Transfer
 from uamqp.engine.limits import MAX_CREDIT, MAX_EMPTY_TRANSFERS, MAX_TRANSFERS_PER_DELIVERY
 from uamqp.engine.receiver import ReceiverEndpoint
 from uamqp.engine.states import LinkState
-from uamqp.exceptions import EncodeError, LinkDetached, LocalProtocolError, SessionEnded
+from uamqp.exceptions import DecodeError, EncodeError, LinkDetached, LocalProtocolError, SessionEnded
 
 from .wire import Wire
 
@@ -307,6 +307,14 @@ def test_an_outcome_that_was_not_confirmed_when_the_link_ended_is_in_doubt() -> 
     wire.client.lose(None)
     assert delivery.settled and isinstance(delivery.state, Accepted)
     assert delivery.error is receiver.error
+
+
+@pytest.mark.parametrize("payload", [b"\x00\x53\x75\xa0"[:n] for n in range(1, 5)] + [b"\x00\x53\x75\xa0\x02x"])
+def test_a_body_that_is_cut_short(payload: bytes) -> None:
+    wire, receiver = receiving()
+    transfer(wire, payload, delivery_id=0, delivery_tag=b"t")
+    with pytest.raises(DecodeError):
+        receiver.queue[0].body  # noqa: B018
 
 
 def test_body_and_message() -> None:

@@ -51,11 +51,13 @@ def test_connect() -> None:
 @pytest.mark.parametrize("name", ["IncomingDelivery", "OutgoingDelivery"])
 def test_deliveries(name: str) -> None:
     ours, theirs = getattr(sync, name), getattr(aio, name)
-    for member in {m for m in (*dir(theirs), *theirs.__slots__) if not m.startswith("_")} - DELIVERY_ONLY_ASYNC:
+    members = {*dir(theirs), *getattr(theirs, "__slots__", ())}
+    for member in {m for m in members if not m.startswith("_")} - DELIVERY_ONLY_ASYNC:
         blocking = inspect.getattr_static(ours, member, None)
         assert blocking is not None, f"sync.{name} lacks {member}"
         if inspect.isfunction(blocking):
-            assert parameters(blocking) == parameters(getattr(theirs, member)), member
+            # In compiled methods `self` is of another kind.
+            assert parameters(blocking)[1:] == parameters(getattr(theirs, member))[1:], member
 
 
 def test_exports() -> None:

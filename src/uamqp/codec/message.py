@@ -185,7 +185,8 @@ def _checked_map(value: object, name: str) -> Map:
 
 def lone_data(payload: bytes) -> bytes | None:
     """The body of a message that is one short data section and nothing else, the commonest of all; None for others."""
-    return payload[5:] if payload[:4] == _DATA8_START and len(payload) == 5 + payload[4] else None
+    size = len(payload) - 5
+    return payload[5:] if size >= 0 and payload[4] == size and payload[:4] == _DATA8_START else None
 
 
 class Message:

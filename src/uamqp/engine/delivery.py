@@ -168,8 +168,9 @@ class IncomingDelivery:
     def body(self) -> Any:
         """The body: bytes, a str, or whatever object the sender put there (see `Message.body`)."""
         payload = self.payload
-        # A lone short data section, the commonest message by far, needs no Message.
-        if payload[:4] == b"\x00\x53\x75\xa0" and len(payload) == 5 + payload[4]:
+        size = len(payload) - 5
+        # A lone short data section, the commonest message by far, needs no Message: `lone_data` in line.
+        if size >= 0 and payload[4] == size and payload[:4] == b"\x00\x53\x75\xa0":
             return payload[5:]
         return self.message.body
 
