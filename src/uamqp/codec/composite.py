@@ -202,6 +202,11 @@ class Composite(Encodable):
     FIELDS: ClassVar[tuple[Field, ...]]
 
     def __init__(self, *args: object, **kwargs: object) -> None:
+        if not args and not kwargs:
+            # Without any field, as for a section that a message lacks.
+            for field in self.FIELDS:
+                setattr(self, field.name, field.default)
+            return
         cls = type(self).__name__
         positional = [field.name for field in self.FIELDS if not field.kw_only]
         if len(args) > len(positional):
