@@ -170,6 +170,8 @@ class Connection(Observer):
         except BaseException:
             await driver.disconnect(1.0)
             raise
+        # The time-outs of opening are over; their timers would wake an idle process.
+        driver.deadlines.release()
         driver.tick()
 
     def _is_decided(self) -> bool:

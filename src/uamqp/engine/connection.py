@@ -235,7 +235,7 @@ class ConnectionEndpoint:
             self._end(None)
             return
         for session in self._sessions.values():
-            session.flush_runs()
+            session.flush_dispositions()
         self.send(0, Close(error=error).encode())
         self.state = state
         # Nothing may follow close; a stream that takes no more holds back what takes the fast way, too.
@@ -335,7 +335,7 @@ class ConnectionEndpoint:
         if self._dirty:
             dirty, self._dirty = self._dirty, []
             for session in dirty:
-                session.flush_runs()
+                session.flush_dispositions()
         self.output_pending = False
         self.output_bytes = 0
         output = self.output
@@ -705,13 +705,15 @@ class ConnectionEndpoint:
         self._tell()
         if self.touched:
             touched, self.touched = self.touched, []
+            for session in dict.fromkeys([receiver.session for receiver in touched]):
+                if session.error is None:
+                    session.check_window()
             for receiver in touched:
                 receiver.touched = False
-                if receiver.session.error is None:
-                    receiver.session.check_window()
                 if receiver.queue:
                     self.observer.on_deliveries(receiver)
-                receiver.check_drained()
+                if receiver.draining:
+                    receiver.check_drained()
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -182,14 +182,14 @@ class IncomingDelivery:
         self.state = ACCEPTED
         link = self.link
         session = link.session
-        run = session.incoming_run
+        open_run = session.dispositions
         id = self.id
         if link.settle_first:
             self.settled = True
             session.incoming_unsettled.pop(id, None)
             # The commonest case: one more accepted delivery behind the others.
-            if id == run.next and run.state is ACCEPTED_STATE and run.settled:
-                run.next = (id + 1) & 0xFFFFFFFF
+            if id == open_run.next and open_run.state is ACCEPTED_STATE and open_run.settled:
+                open_run.next = (id + 1) & 0xFFFFFFFF
                 return
         session.settle_incoming(id, ACCEPTED_STATE, self.settled)
 

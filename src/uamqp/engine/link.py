@@ -158,7 +158,7 @@ class LinkEndpoint:
         if session.state is not SessionState.MAPPED:
             # The end of the session detaches its links.
             return
-        session.flush_runs()
+        session.flush_dispositions()
         session.connection.send(session.channel, Detach(handle=self.handle, closed=closed, error=error).encode())
         # No transfer may follow: without credit everything takes the way that looks at the state.
         self.limit = self.delivery_count

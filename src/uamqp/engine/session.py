@@ -9,7 +9,15 @@ from struct import error as StructError
 from typing import TYPE_CHECKING, Any, Final
 
 from ..codec.definitions import ACCEPTED, Error
-from ..codec.hot import decode_disposition, decode_flow, decode_transfer, encode_disposition, encode_flow
+from ..codec.hot import (
+    ROLE_RECEIVER,
+    ROLE_SENDER,
+    decode_disposition,
+    decode_flow,
+    decode_transfer,
+    encode_disposition,
+    encode_flow,
+)
 from ..codec.performatives import Attach, Begin, Detach, Disposition, End, Flow, Transfer
 from ..codec.primitives import encode
 from ..exceptions import AMQPError, LocalProtocolError, SessionEnded
@@ -31,7 +39,7 @@ from .link import RECEIVER_SETTLE_SECOND, LinkEndpoint
 from .receiver import ReceiverEndpoint
 from .sender import SenderEndpoint
 from .serial import MASK, distance
-from .settlement import ACCEPTED_STATE, DispositionRun
+from .settlement import ACCEPTED_STATE, Dispositions
 from .states import SESSION, Event, LinkState, SessionState
 
 if TYPE_CHECKING:
@@ -66,17 +74,17 @@ class SessionEndpoint:
         "_handles",
         "_links",
         "_names",
-        "_outgoing_run",
+        "_outgoing_dispositions",
         "_ready",
         "channel",
         "connection",
         "context",
         "dirty",
+        "dispositions",
         "error",
         "expected_delivery_id",
         "handle_max",
         "incoming_limit",
-        "incoming_run",
         "incoming_unsettled",
         "incoming_window",
         "next_delivery_id",
@@ -98,7 +106,7 @@ class SessionEndpoint:
         self.remote_begin: Begin | None = None
         self.error: AMQPError | None = None
         self.context: Any = None
-        #: Whether a run waits to be flushed.
+        #: Whether dispositions wait to be written.
         self.dirty = False
         self._ending: End | None = None
         self.handle_max = HANDLE_MAX
@@ -122,8 +130,8 @@ class SessionEndpoint:
         self.expected_delivery_id = -2
         self.outgoing_unsettled: dict[int, OutgoingDelivery] = {}
         self.incoming_unsettled: dict[int, IncomingDelivery] = {}
-        self.incoming_run = DispositionRun()
-        self._outgoing_run = DispositionRun()
+        self.dispositions = Dispositions()
+        self._outgoing_dispositions = Dispositions()
 
     # -- local acts ----------------------------------------------------------------------------------------------
 
@@ -150,7 +158,7 @@ class SessionEndpoint:
             return
         if self.state not in (SessionState.MAPPED, SessionState.END_RCVD):
             return
-        self.flush_runs()
+        self.flush_dispositions()
         self.outgoing_limit = self.next_outgoing_id
         self.state = self._next(Event.SEND_CLOSE if error is None else Event.SEND_CLOSE_WITH_ERROR)
         self.connection.send(self.channel, End(error=error).encode())
@@ -248,38 +256,27 @@ class SessionEndpoint:
     # -- settling ------------------------------------------------------------------------------------------------
 
     def settle_incoming(self, id: int, state: bytes, settled: bool) -> None:
-        """Our outcome for a received delivery: join the run, or begin a new one."""
-        run = self.incoming_run
-        if not run.add(id, state, settled):
-            self._flush(run, True)
-            run.add(id, state, settled)
-        self._mark_dirty()
+        """Our outcome for a received delivery, told with the next output."""
+        self.dispositions.add(id, state, settled)
+        if not self.dirty:
+            self._mark_dirty()
 
     def _settle_outgoing(self, id: int, state: bytes) -> None:
-        run = self._outgoing_run
-        if not run.add(id, state, True):
-            self._flush(run, False)
-            run.add(id, state, True)
-        self._mark_dirty()
+        self._outgoing_dispositions.add(id, state, True)
+        if not self.dirty:
+            self._mark_dirty()
 
     def _mark_dirty(self) -> None:
-        if not self.dirty:
-            self.dirty = True
-            self.connection.mark_dirty(self)
+        self.dirty = True
+        self.connection.mark_dirty(self)
 
-    def flush_runs(self) -> None:
+    def flush_dispositions(self) -> None:
         """Write the dispositions that wait."""
         self.dirty = False
-        self._flush(self.incoming_run, True)
-        self._flush(self._outgoing_run, False)
-
-    def _flush(self, run: DispositionRun, role: bool) -> None:
-        if run.first < 0:
-            return
-        if self.state is SessionState.MAPPED:
-            last = (run.next - 1) & MASK
-            self.connection.write(encode_disposition(self.channel, role, run.first, last, run.settled, run.state))
-        run.clear()
+        for role, dispositions in ((ROLE_RECEIVER, self.dispositions), (ROLE_SENDER, self._outgoing_dispositions)):
+            for first, last, state, settled in dispositions.take():
+                if self.state is SessionState.MAPPED:
+                    self.connection.write(encode_disposition(self.channel, role, first, last, settled, state))
 
     # -- frames of the peer --------------------------------------------------------------------------------------
 

@@ -2,48 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..codec.definitions import ACCEPTED
-from .serial import MASK
+from .serial import MASK, distance
 
 #: The encoded accepted outcome; compared by identity on the path of a message.
 ACCEPTED_STATE: Final = ACCEPTED.encode()
 
 
-class DispositionRun:
-    """Consecutive delivery ids with the same state, growing at either end until it is flushed.
+#: First id, last id, encoded state, settled: what one disposition says.
+Run: TypeAlias = tuple[int, int, bytes, bool]
 
-    `first` is the first id, `next` the one behind the last; both -1 while the run is empty.
+
+class Dispositions:
+    """What is to be said of deliveries, gathered until it is written: runs of consecutive ids with the same outcome.
+
+    One run is open and grows at either end: `first` is its first id, `next` the one behind its last, both -1 while
+    there is none. Deliveries that are settled out of order close it and open another; runs that turn out to touch
+    are joined in the end, so that it costs the peer as little as settling in order.
     """
 
-    __slots__ = ("first", "next", "settled", "state")
+    __slots__ = ("_closed", "first", "next", "settled", "state")
 
     def __init__(self) -> None:
         self.first = -1
         self.next = -1
         self.state = b""
         self.settled = False
+        self._closed: list[Run] = []
 
-    def add(self, id: int, state: bytes, settled: bool) -> bool:
-        """Take the delivery into the run; False where it does not fit, so the run must be flushed first."""
+    def add(self, id: int, state: bytes, settled: bool) -> None:
+        """Say this of the delivery, of which nothing was said before."""
+        if self.first >= 0:
+            if settled == self.settled and state == self.state:
+                if id == self.next:
+                    self.next = (id + 1) & MASK
+                    return
+                if id == (self.first - 1) & MASK:
+                    self.first = id
+                    return
+            self._closed.append((self.first, (self.next - 1) & MASK, self.state, self.settled))
+        self.first = id
+        self.next = (id + 1) & MASK
+        self.state = state
+        self.settled = settled
+
+    def take(self) -> list[Run]:
+        """All there is to say, by ascending id; nothing is left."""
         if self.first < 0:
-            self.first = id
-            self.next = (id + 1) & MASK
-            self.state = state
-            self.settled = settled
-            return True
-        if settled != self.settled or state != self.state:
-            return False
-        if id == self.next:
-            self.next = (id + 1) & MASK
-            return True
-        if id == (self.first - 1) & MASK:
-            self.first = id
-            return True
-        return False
-
-    def clear(self) -> None:
-        """Empty the run."""
-        self.first = -1
-        self.next = -1
+            return []
+        runs = [(self.first, (self.next - 1) & MASK, self.state, self.settled)]
+        self.first = self.next = -1
+        if not self._closed:
+            return runs
+        runs += self._closed
+        self._closed.clear()
+        # Ids that are unsettled at the same time are never half the numbers apart.
+        origin = runs[0][0]
+        runs.sort(key=lambda run: distance(origin, run[0]))
+        joined = [runs[0]]
+        for run in runs[1:]:
+            first, last, state, settled = joined[-1]
+            if run[0] == (last + 1) & MASK and run[2] == state and run[3] == settled:
+                joined[-1] = (first, run[1], state, settled)
+            else:
+                joined.append(run)
+        return joined
