@@ -182,14 +182,18 @@ class IncomingDelivery:
         self.state = ACCEPTED
         link = self.link
         session = link.session
-        open_run = session.dispositions
         id = self.id
         if link.settle_first:
             self.settled = True
             session.incoming_unsettled.pop(id, None)
+            dispositions = session.dispositions
             # The commonest case: one more accepted delivery behind the others.
-            if id == open_run.next and open_run.state is ACCEPTED_STATE and open_run.settled:
-                open_run.next = (id + 1) & 0xFFFFFFFF
+            if id == dispositions.next and dispositions.state is ACCEPTED_STATE and dispositions.settled:
+                dispositions.next = (id + 1) & 0xFFFFFFFF
+                return
+            if dispositions.first >= 0:
+                # The session knows already that there is something to write.
+                dispositions.add(id, ACCEPTED_STATE, True)
                 return
         session.settle_incoming(id, ACCEPTED_STATE, self.settled)
 

@@ -58,14 +58,17 @@ class Dispositions:
             return runs
         runs += self._closed
         self._closed.clear()
-        # Ids that are unsettled at the same time are never half the numbers apart.
-        origin = runs[0][0]
-        runs.sort(key=lambda run: distance(origin, run[0]))
-        joined = [runs[0]]
-        for run in runs[1:]:
-            first, last, state, settled = joined[-1]
-            if run[0] == (last + 1) & MASK and run[2] == state and run[3] == settled:
-                joined[-1] = (first, run[1], state, settled)
-            else:
-                joined.append(run)
+        runs.sort()
+        if runs[-1][0] - runs[0][0] > MASK // 2:
+            # The numbers began anew in between.
+            origin = runs[-1][0]
+            runs.sort(key=lambda run: distance(origin, run[0]))
+        joined = []
+        first, last, state, settled = runs[0]
+        for next_first, next_last, next_state, next_settled in runs[1:]:
+            if next_first != (last + 1) & MASK or next_state != state or next_settled != settled:
+                joined.append((first, last, state, settled))
+                first, state, settled = next_first, next_state, next_settled
+            last = next_last
+        joined.append((first, last, state, settled))
         return joined
