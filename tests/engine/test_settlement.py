@@ -43,6 +43,13 @@ def test_a_run_goes_over_the_end_of_the_numbers() -> None:
     assert (dispositions.first, dispositions.next) == (-1, -1)
 
 
+def test_runs_on_both_sides_of_the_end_of_the_numbers() -> None:
+    dispositions = Dispositions()
+    for id in (3, MASK - 1, 0, MASK, 5):
+        dispositions.add(id, b"a", True)
+    assert dispositions.take() == [(MASK - 1, 0, b"a", True), (3, 3, b"a", True), (5, 5, b"a", True)]
+
+
 @given(ids, st.integers(-(2**31), 2**31 - 1))
 def test_distance_is_the_inverse_of_adding(start: int, ahead: int) -> None:
     assert distance(start, (start + ahead) & MASK) == ahead

@@ -149,6 +149,7 @@ class ConnectionEndpoint:
         "settled_incoming",
         "state",
         "touched",
+        "touched_sessions",
     )
 
     def __init__(
@@ -197,7 +198,9 @@ class ConnectionEndpoint:
         self._stalled: deque[SessionEndpoint] = deque()
         self._dirty: list[SessionEndpoint] = []
         self._credited: dict[SenderEndpoint, None] = {}
+        #: What is to be looked at when the present read is over.
         self.touched: list[ReceiverEndpoint] = []
+        self.touched_sessions: list[SessionEndpoint] = []
         self.settled_deliveries: list[OutgoingDelivery] = []
         self.settled_incoming: list[IncomingDelivery] = []
 
@@ -703,11 +706,14 @@ class ConnectionEndpoint:
 
     def _read_over(self) -> None:
         self._tell()
-        if self.touched:
-            touched, self.touched = self.touched, []
-            for session in dict.fromkeys([receiver.session for receiver in touched]):
+        if self.touched_sessions:
+            sessions, self.touched_sessions = self.touched_sessions, []
+            for session in sessions:
+                session.touched = False
                 if session.error is None:
                     session.check_window()
+        if self.touched:
+            touched, self.touched = self.touched, []
             for receiver in touched:
                 receiver.touched = False
                 if receiver.queue:

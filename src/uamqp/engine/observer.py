@@ -45,7 +45,7 @@ class Observer:
         """All credit given with drain is used up."""
 
     def on_deliveries(self, receiver: ReceiverEndpoint) -> None:
-        """`receiver.queue` grew."""
+        """There are deliveries in `receiver.queue`, after there were none."""
 
     def on_credit(self, sender: SenderEndpoint) -> None:
         """The sender may send more, or less, or has sent all that was queued."""

@@ -116,12 +116,14 @@ class ReceiverEndpoint(LinkEndpoint):
         delivery = IncomingDelivery(self, delivery_id, tag, message_format, settled == 1, payload)
         if settled != 1:
             session.incoming_unsettled[delivery_id] = delivery
-        self.queue.append(delivery)
-        if not self.touched:
+        queue = self.queue
+        # Whoever waits does so for an empty queue, so only the first delivery in it is worth a word.
+        if not queue or self.draining:
             self.touch()
+        queue.append(delivery)
 
     def touch(self) -> None:
-        """Something happened that the owner or the session wants to look at when the read is over."""
+        """Something happened that the owner wants to hear of when the read is over."""
         if not self.touched:
             self.touched = True
             self.session.connection.touched.append(self)
@@ -138,7 +140,8 @@ class ReceiverEndpoint(LinkEndpoint):
         resume: bool,
     ) -> _Partial | None:
         """One of several frames of a delivery; the delivery when it is whole."""
-        self.touch()
+        if self.draining:
+            self.touch()
         if self.error is not None:
             # We detached, and the peer had not heard of it yet.
             return None

@@ -96,6 +96,7 @@ class SessionEndpoint:
         "remote_channel",
         "remote_handle_max",
         "state",
+        "touched",
     )
 
     def __init__(self, connection: ConnectionEndpoint, channel: int, *, first_id: int = 0) -> None:
@@ -106,6 +107,8 @@ class SessionEndpoint:
         self.remote_begin: Begin | None = None
         self.error: AMQPError | None = None
         self.context: Any = None
+        #: Whether the session is in the list of those to look at when the present read is over.
+        self.touched = False
         #: Whether dispositions wait to be written.
         self.dirty = False
         self._ending: End | None = None
@@ -334,6 +337,8 @@ class SessionEndpoint:
         if not isinstance(link, ReceiverEndpoint):
             return False
         self.next_incoming_id = (self.next_incoming_id + 1) & MASK
+        if not self.touched:
+            self._touch()
         try:
             link.on_transfer(delivery_id, tag, message_format, settled, more, data[start:end])
         except LinkViolation as violation:
@@ -375,6 +380,8 @@ class SessionEndpoint:
         if self.next_incoming_id == self.incoming_limit:
             raise SessionViolation(WINDOW_VIOLATION, "a transfer outside the incoming window")
         self.next_incoming_id = (self.next_incoming_id + 1) & MASK
+        if not self.touched:
+            self._touch()
         if link is None:
             raise self._unattached(transfer.handle)
         if not isinstance(link, ReceiverEndpoint):
@@ -392,6 +399,10 @@ class SessionEndpoint:
             )
         except LinkViolation as violation:
             link.fail(violation.condition, violation.description)
+
+    def _touch(self) -> None:
+        self.touched = True
+        self.connection.touched_sessions.append(self)
 
     def check_delivery(self, delivery_id: int, tag: bytes) -> None:
         """The first frame of a delivery must have an id that was not used before, and a tag of legal size."""
