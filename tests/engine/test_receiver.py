@@ -222,6 +222,17 @@ def test_drained_by_deliveries_alone() -> None:
     assert wire.client_log.named("drained") == [("drained", receiver)]
 
 
+def test_drained_by_a_delivery_that_is_aborted() -> None:
+    wire, receiver = receiving(credit=0)
+    receiver.flow(2, drain=True)
+    transfer(wire, delivery_id=0, delivery_tag=b"t")
+    assert wire.client_log.named("drained") == []
+    transfer(wire, delivery_id=1, delivery_tag=b"t", more=True)
+    transfer(wire, b"", aborted=True)
+    assert wire.client_log.named("drained") == [("drained", receiver)]
+    assert len(receiver.queue) == 1
+
+
 def test_drain_without_credit_is_over_at_once() -> None:
     _, receiver = receiving(credit=0)
     receiver.flow(0, drain=True)

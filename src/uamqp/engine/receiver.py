@@ -222,8 +222,8 @@ class ReceiverEndpoint(LinkEndpoint):
         self.touch()
 
     def check_drained(self) -> None:
-        """Tell the owner once where a drain is over."""
-        if self.draining and self.delivery_count == self.limit:
+        """Tell the owner of a receiver that drains, once, where that is over."""
+        if self.delivery_count == self.limit:
             self.draining = False
             self.session.connection.observer.on_drained(self)
 
