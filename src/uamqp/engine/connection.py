@@ -422,15 +422,12 @@ class ConnectionEndpoint:
         """Take the bytes of one read. Never raises for what the peer does."""
         if self.closed:
             return
-        if self._aside:
-            self._aside.append(data)
-            self._aside_size += len(data)
-            if self._aside_size < self._aside_needed:
-                return
-            data = b"".join(self._aside)
-            self._aside.clear()
         try:
-            self._parse(data)
+            pos = self._complete(data) if self._aside else 0
+            if pos < 0:
+                return
+            if pos < len(data) and not self.closed:
+                self._parse(data, pos)
         except ConnectionViolation as violation:
             self.fail(violation.condition, violation.description)
         except DecodeError as error:
@@ -440,8 +437,26 @@ class ConnectionEndpoint:
             self.fail(RESOURCE_LIMIT_EXCEEDED, f"there is no answer within the limits of the peer: {error}")
         self._read_over()
 
-    def _parse(self, data: bytes) -> None:
+    def _complete(self, data: bytes) -> int:
+        """Complete what was put aside; the position of what follows it in `data`, -1 where the rest is still to come.
+
+        Only the frame itself is put together, which spares a copy of each read in the middle of a large delivery.
+        """
         pos = 0
+        while self._aside and not self.closed:
+            missing = self._aside_needed - self._aside_size
+            piece = data[pos : pos + missing] if pos or len(data) > missing else data
+            self._aside.append(piece)
+            self._aside_size += len(piece)
+            if len(piece) < missing:
+                return -1
+            pos += missing
+            whole = b"".join(self._aside)
+            self._aside.clear()
+            self._parse(whole, 0)
+        return pos
+
+    def _parse(self, data: bytes, pos: int) -> None:
         size = len(data)
         while self._expects_header():
             if size - pos < 8:
@@ -484,7 +499,7 @@ class ConnectionEndpoint:
             if self.remote_open is None and self._expects_header():
                 # The SASL layer is over: the next bytes are the header of the AMQP layer.
                 if pos < size:
-                    self._parse(data[pos:])
+                    self._parse(data, pos)
                 return
         if pos < size:
             self._put_aside(data, pos, 8)
