@@ -191,7 +191,7 @@ def _is_text(value: Any) -> bool:
 def _make_body(value: Any, body_type: MessageBodyType | None, encoding: str) -> Body | bytes:
     """The body for what the constructor of `Message` was given. Raises TypeError for what `body_type` cannot hold."""
     if body_type is None and isinstance(value, (bytes, str)):
-        return octets(value, encoding)
+        return value if isinstance(value, bytes) else value.encode(encoding)
     texts = isinstance(value, list) and all(_is_text(item) for item in value)
     if body_type is MessageBodyType.Data or (body_type is None and texts):
         if not (_is_text(value) or texts):
@@ -702,9 +702,12 @@ class Message:
 
         Text in lists and values is bytes.
         """
-        message = self._message
-        if message is not None and self._body_value is None:
-            data = message.lone_section()
+        if self._body_value is None:
+            # Without decoding, or at least without a body of our own, where it is one section of data.
+            delivery = self._delivery
+            data = codec.lone_data(delivery.payload) if delivery is not None else None
+            if data is None and self._message is not None:
+                data = self._message.lone_section()
             if data is not None:
                 return _one(data)
         body = self._body

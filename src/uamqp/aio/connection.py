@@ -345,7 +345,9 @@ class Connection(Observer):
             # Deliveries of one batch share a waiter, for which once a read is enough.
             if waiter is not told:
                 told = waiter
-                wake(waiter)
+                # `wake` in line: this is on the path of every message that is sent alone.
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(True)
 
     def on_incoming_settled(self, deliveries: list[IncomingDelivery]) -> None:
         for delivery in deliveries:
