@@ -168,5 +168,5 @@ async def test_what_the_api_of_1_6_costs(url: str) -> None:
                 message.accept()
     assert len(messages) == COUNT
     assert calls.per_message() <= RECEIVED_LEGACY, calls.by_function.most_common(25)
-    # The message; its delivery was there before.
-    assert objects.per_message()[1] <= 1.1
+    # The message; its delivery was there before. What other tests do to the class may cost it a dictionary, too.
+    assert objects.per_message()[1] <= 2.1
