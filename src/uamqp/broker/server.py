@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import uuid4
 
 from ..codec.message import Message
@@ -368,10 +368,9 @@ class _Accepted(EventLoopDriver):
             self._serve(None)
         else:
             # TLS comes after the connection was counted, so that clients which never finish it are bounded too.
-            self.spawn(self._secure(transport, self._context), "broker-tls")
+            self.spawn(self._secure(cast(asyncio.Transport, transport), self._context), "broker-tls")
 
-    async def _secure(self, plain: asyncio.BaseTransport, context: ssl.SSLContext) -> None:
-        assert isinstance(plain, asyncio.Transport)
+    async def _secure(self, plain: asyncio.Transport, context: ssl.SSLContext) -> None:
         try:
             secured = await self.loop.start_tls(
                 plain, self, context, server_side=True, ssl_handshake_timeout=self._broker.options.handshake_timeout
