@@ -508,7 +508,9 @@ class Message:
         self.delivery_no = delivery_no
         if message is not None:
             self._decoded = message
-            self._become_received()
+            self.state = MessageState.ReceivedUnsettled
+            if settler is None:
+                self._is_settled()
             return
         self.state = MessageState.WaitingToBeSent
         self._msg_format = msg_format
@@ -540,15 +542,14 @@ class Message:
         received._settler = settler
         received.delivery_no = delivery.id
         received.delivery_tag = delivery.tag
-        received._become_received()
+        received.state = MessageState.ReceivedUnsettled
+        if settler is None:
+            received._is_settled()
         return received
 
-    def _become_received(self) -> None:
-        if self._settler is None:
-            self.state = MessageState.ReceivedSettled
-            self._response = ALREADY_SETTLED
-        else:
-            self.state = MessageState.ReceivedUnsettled
+    def _is_settled(self) -> None:
+        self.state = MessageState.ReceivedSettled
+        self._response = ALREADY_SETTLED
 
     @property
     def _message(self) -> codec.Message | None:
@@ -799,12 +800,11 @@ class Message:
         """Whether nothing more can be said about it."""
         return self._response is not None
 
-    def _can_settle(self) -> bool:
+    def _settle(self, response: errors.MessageResponse) -> bool:
         if self.state not in constants.RECEIVE_STATES:
             raise TypeError("Only received messages can be settled.")
-        return self._response is None
-
-    def _settle(self, response: errors.MessageResponse) -> bool:
+        if self._response is not None:
+            return False
         settler = self._settler
         self._response = response
         if settler is None:
@@ -828,19 +828,19 @@ class Message:
             TypeError: it was not received.
             RuntimeError: its link is gone, so the peer cannot be told.
         """
-        return self._can_settle() and self._settle(ACCEPTED)
+        return self._settle(ACCEPTED)
 
     def reject(
         self, condition: Text | None = None, description: Text | None = None, info: dict[Any, Any] | None = None
     ) -> bool:
         """The message is invalid; the arguments tell the sender why. See `accept`."""
-        return self._can_settle() and self._settle(
+        return self._settle(
             errors.MessageRejected(condition=condition, description=description, info=info, encoding=self._encoding)
         )
 
     def release(self) -> bool:
         """The message was not and will not be processed here; others may have it. See `accept`."""
-        return self._can_settle() and self._settle(errors.MessageReleased())
+        return self._settle(errors.MessageReleased())
 
     def modify(self, failed: bool, deliverable: bool, annotations: dict[Any, Any] | None = None) -> bool:
         """The message goes back changed. See `accept`.
@@ -851,7 +851,7 @@ class Message:
                 the name that it has always had in this API.
             annotations: message annotations to set.
         """
-        return self._can_settle() and self._settle(
+        return self._settle(
             errors.MessageModified(failed, deliverable, annotations=annotations, encoding=self._encoding)
         )
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from threading import get_ident
 from typing import Any, Final
 
 from .. import address, errors, exceptions
@@ -221,10 +222,10 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         if error is not None:
             raise _cannot_tell(error)
         connection = self._session._connection
-        if not connection._is_own_thread():
-            connection._call_soon_threadsafe(partial(_say_or_log, delivery, response))
-        else:
+        if get_ident() == connection._thread:
             _say(delivery, response)
+        else:
+            connection._call_soon_threadsafe(partial(_say_or_log, delivery, response))
 
 
 def _say(delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
