@@ -4,8 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FOLDER ?= .
 URL    ?=
+ROUNDS ?=
+OUTPUT ?=
 
-.PHONY: demo test test-brokers lint format types compiled clean
+.PHONY: demo test test-brokers lint format types compiled bench bench-cost clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/move_files.py demo "$(FOLDER)" $(if $(URL),--url "$(URL)")
@@ -28,9 +30,20 @@ format: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-# The engine and the hot part of the codec must stay compilable by mypyc.
+# The compiled twin of engine and hot codec: built, compared with the source, and put through the whole test suite.
 compiled: $(VENV)/.test
 	tools/check-compiled $(BIN)/python
+
+# uamqp beside its peers; see bench/README.md. All that it needs goes into a cache folder outside the tree.
+bench: $(VENV)/.test
+	tools/build-compiled $(BIN)/python $(VENV)/compiled
+	rm -rf $(VENV)/compiled/site
+	$(BIN)/python -m zipfile -e $(VENV)/compiled/*.whl $(VENV)/compiled/site
+	$(BIN)/python -m bench --compiled-path $(VENV)/compiled/site $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUTPUT),--output $(OUTPUT))
+
+# What must not grow: cost per message against links, unsettled deliveries and connections; memory.
+bench-cost: $(VENV)/.test
+	$(BIN)/python -m bench.cost $(if $(OUTPUT),--output $(OUTPUT))
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
