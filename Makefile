@@ -10,7 +10,7 @@ OUTPUT ?=
 .PHONY: demo test test-brokers lint format types compiled bench bench-cost clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python examples/move_files.py demo "$(FOLDER)" $(if $(URL),--url "$(URL)")
+	@$(BIN)/python examples/move_files.py demo "$(FOLDER)" $(if $(URL),--url "$(URL)")
 
 test: $(VENV)/.test
 	tools/run-tests $(BIN)/python

@@ -69,14 +69,19 @@ def messages(folder: Path, transfer: str) -> Iterator[Message]:
     yield Message(None, properties=properties, application_properties={"files": count, "bytes": size})
 
 
-async def make_queue(connection: Connection, name: str) -> None:
-    """Have RabbitMQ 4 make the queue; the other brokers make queues when somebody attaches to them.
+async def make_queue(url: str) -> None:
+    """Have RabbitMQ 4 make the queue; the other brokers make queues when somebody attaches to them."""
+    name = parse_url(url).path
+    async with connect(url) as connection:
+        if connection.remote_properties.get("product") == "RabbitMQ" and not name.startswith("/"):
+            await make_rabbitmq_queue(connection, name)
 
-    Its management is a pair of links of one name on the node "/management", which takes requests in the manner of HTTP.
+
+async def make_rabbitmq_queue(connection: Connection, name: str) -> None:
+    """Ask its management for the queue.
+
+    That is a pair of links of one name on the node "/management", which takes requests in the manner of HTTP.
     """
-    product = connection.remote_properties.get("product")
-    if product != "RabbitMQ" or name.startswith("/"):
-        return
     pair = {"name": "management", "properties": {"paired": True}}
     async with connection.session() as session:
         receiver = await session.receiver("/management", sender_settle_mode="settled", **pair)
@@ -92,7 +97,6 @@ def send(folder: Folder, url: str, transfer: str) -> None:
 
     async def run() -> None:
         async with connect(url) as connection:
-            await make_queue(connection, parse_url(url).path)
             sender = await connection.sender(parse_url(url).path)
             # A few files at a time: their bytes are in memory until the broker has accepted them.
             pending: list[Message] = []
@@ -129,7 +133,6 @@ def receive(url: str, transfer: str, total: int) -> None:
         task = bar.add_task("receiving", total=total)
         policy = Prefetch(50)
         async with connect(url) as connection:
-            await make_queue(connection, parse_url(url).path)
             receiver = await connection.receiver(parse_url(url).path, credit=policy)
             while expected is None or received < expected:
                 delivery = await receiver.receive(timeout=60)
@@ -186,8 +189,11 @@ def demo(folder: Folder, url: Annotated[str | None, typer.Option(help="A broker 
             url = broker.stdout.readline().strip() + "/files"
             if not url.startswith("amqp"):
                 raise typer.Exit(1)
-        elif not parse_url(url).path:
-            url = f"{url.rstrip('/')}/files-{transfer}"
+        else:
+            if not parse_url(url).path:
+                url = f"{url.rstrip('/')}/files-{transfer}"
+            # Before the two others, of which each would else find it missing at the same time.
+            asyncio.run(make_queue(url))
         console.print(f"{folder} -> {redacted(url)} -> verified", markup=False)
         receiver = subprocess.Popen([*script, "receive", url, transfer, str(total)])
         sender = subprocess.Popen([*script, "send", str(folder), url, transfer])
