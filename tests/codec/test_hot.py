@@ -125,6 +125,45 @@ def agrees_on_disposition(data: bytes) -> bool:
     return True
 
 
+whole_transfers = st.builds(
+    Transfer,
+    handle=st.sampled_from([0, 1, 700]),
+    delivery_id=st.integers(0, 2**32 - 1),
+    delivery_tag=st.one_of(st.none(), st.binary(min_size=3, max_size=4)),
+    message_format=st.sampled_from([None, 0, 7, 0x80013700]),
+    settled=flags,
+    more=st.sampled_from([None, False, False, True]),
+)
+
+
+@given(whole_transfers, st.binary(max_size=9), whole_transfers, st.binary(max_size=9))
+def test_a_shape_reads_as_the_straight_way_does(one: Transfer, rest: bytes, other: Transfer, payload: bytes) -> None:
+    first, second = hot.frame(5, one.encode() + rest), hot.frame(5, other.encode() + payload)
+    found = hot.shape_of(first, 0, len(first))
+    usual = one.delivery_tag is not None and (one.delivery_id or 0) > 255 and not one.more
+    assert (found is not None) == usual
+    if found is None:
+        return
+    handle, shape = found
+    assert handle == one.handle
+    for data in (first, second):
+        if len(data) < shape.size:
+            continue
+        size, prefix, delivery_id, tag_head, tag, end = shape.unpack(data, 0)
+        if (prefix, tag_head, end) == (shape.prefix, shape.tag_head, shape.rest):
+            told = (handle, delivery_id, tag, shape.message_format, shape.settled, 0, shape.size)
+            assert told == hot.decode_transfer(data, 11, len(data))
+            assert size == len(data)
+        else:
+            assert data is second
+
+
+@pytest.mark.parametrize("fields", ["c0 03 01 52 05", "c0 02 01 43", "d0 0000000c 00000003 43 70 00000100 a0 00"])
+def test_transfers_that_have_no_shape(fields: str) -> None:
+    data = hot.frame(0, b"\x00\x53\x14" + bytes.fromhex(fields))
+    assert hot.shape_of(data, 0, len(data)) is None
+
+
 def agrees_on_properties(data: bytes) -> bool:
     try:
         answer = straight(hot.decode_properties, data)

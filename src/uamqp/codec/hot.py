@@ -147,6 +147,56 @@ def decode_transfer(data: bytes, pos: int, end: int) -> tuple[int, int, bytes, i
     return handle, delivery_id, tag, message_format, settled, more, pos
 
 
+class TransferShape:
+    """What a link's transfers have in common: all bytes in front of the payload but frame size, delivery-id and tag.
+
+    A peer nearly always writes them alike, message after message, so the shape of one transfer reads those behind it:
+    one `unpack` of a whole frame's head and three comparisons instead of a look at each field. A sixth less for the
+    whole of a received message.
+
+    Attributes:
+        size: bytes of the frame in front of the payload.
+        unpack: gives frame size, `prefix`, delivery-id, `tag_head`, the tag and `rest`.
+        prefix, tag_head, rest: the bytes that have to be there for the frame to be of this shape.
+        message_format, settled: as `decode_transfer` gives them.
+    """
+
+    __slots__ = ("message_format", "prefix", "rest", "settled", "size", "tag_head", "unpack")
+
+    def __init__(self, prefix: bytes, tag_head: bytes, rest: bytes, message_format: int, settled: int) -> None:
+        self.prefix = prefix
+        self.tag_head = tag_head
+        self.rest = rest
+        self.message_format = message_format
+        self.settled = settled
+        shape = Struct(f">I{len(prefix)}sI2s{tag_head[1]}s{len(rest)}s")
+        self.size = shape.size
+        self.unpack: Callable[[bytes, int], tuple[int, bytes, int, bytes, bytes, bytes]] = shape.unpack_from
+
+
+#: Where a handle of each constructor ends, from the start of a frame with a small list: 4 of size, 4 of header, 3 of
+#: descriptor, 3 of list.
+_HANDLE_ENDS: Final = {0x43: 15, 0x52: 16, 0x70: 19}
+
+
+def shape_of(data: bytes, start: int, end: int) -> tuple[int, TransferShape] | None:
+    """Handle and shape of the transfer in the frame from `start` to `end`, where those behind it may be like it.
+
+    Where the frame is not a whole delivery with a delivery-id of four bytes, a tag and a list of short size: None.
+    """
+    transfer = decode_transfer(data, start + 11, end)
+    if transfer is None or data[start + 11] != 0xC0:
+        return None
+    handle, _, _, message_format, settled, more, payload = transfer
+    code = start + _HANDLE_ENDS[data[start + 14]]
+    if more or code + 7 > payload or data[code] != 0x70 or data[code + 5] != 0xA0:
+        return None
+    tag_end = code + 7 + data[code + 6]
+    return handle, TransferShape(
+        data[start + 4 : code + 1], data[code + 5 : code + 7], data[tag_end:payload], message_format, settled
+    )
+
+
 def decode_disposition(data: bytes, pos: int, end: int) -> tuple[bool, int, int, bool, int] | None:
     """A disposition whose state is absent or accepted (spec 2.7.6).
 

@@ -330,17 +330,38 @@ class SessionEndpoint:
             transfer = decode_transfer(data, pos, end)
         except (IndexError, StructError):
             return False
-        if transfer is None or self.next_incoming_id == self.incoming_limit:
+        if transfer is None:
             return False
         handle, delivery_id, tag, message_format, settled, more, start = transfer
         link = self._links.get(handle)
         if not isinstance(link, ReceiverEndpoint):
             return False
+        return self.take(link, delivery_id, tag, message_format, settled, more, data[start:end])
+
+    def receiver_of(self, handle: int) -> ReceiverEndpoint:
+        """The receiver that the peer's handle, which is known to be one of a receiver, stands for."""
+        link = self._links[handle]
+        assert isinstance(link, ReceiverEndpoint)
+        return link
+
+    def take(
+        self,
+        link: ReceiverEndpoint,
+        delivery_id: int,
+        tag: bytes,
+        message_format: int,
+        settled: int,
+        more: int,
+        payload: bytes,
+    ) -> bool:
+        """A transfer for one of our receivers; False where the window is used up: the strict way says so."""
+        if self.next_incoming_id == self.incoming_limit:
+            return False
         self.next_incoming_id = (self.next_incoming_id + 1) & MASK
         if not self.touched:
             self._touch()
         try:
-            link.on_transfer(delivery_id, tag, message_format, settled, more, data[start:end])
+            link.on_transfer(delivery_id, tag, message_format, settled, more, payload)
         except LinkViolation as violation:
             link.fail(violation.condition, violation.description)
         except SessionViolation as violation:
