@@ -212,10 +212,6 @@ def _make_body(value: Any, body_type: MessageBodyType | None, encoding: str) -> 
     return ValueBody(value, encoding)
 
 
-def _one(section: bytes) -> Iterator[bytes]:
-    yield section
-
-
 def _body_of(message: codec.Message, encoding: str) -> Body:
     parts = message._body_parts()
     body: Body
@@ -710,7 +706,7 @@ class Message:
             if data is None and self._message is not None:
                 data = self._message.lone_section()
             if data is not None:
-                return _one(data)
+                return iter((data,))
         body = self._body
         return None if body is None else body.data
 

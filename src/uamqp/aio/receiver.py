@@ -203,7 +203,12 @@ class Receiver(Link):
         return delivery
 
     def _take_many(self, most: int) -> list[IncomingDelivery]:
-        return [self._take() for _ in range(min(most, len(self._queue)))]
+        queue = self._queue
+        taken = [queue.popleft() for _ in range(min(most, len(queue)))]
+        self._until_refill -= len(taken)
+        if self._until_refill <= 0:
+            self._refill()
+        return taken
 
     def _refill(self) -> None:
         self._until_refill = self._policy.refill_after or _NEVER

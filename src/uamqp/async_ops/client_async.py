@@ -780,8 +780,21 @@ class ReceiveClientAsync(AMQPClientAsync):
         batch: list[Message] = []
         self._take_received(batch, most)
         # Once there is something, what comes right behind it is taken too.
-        while len(batch) < most and await self._receive(_ROUND if batch else patience, most - len(batch)):
-            self._take_received(batch, most)
+        while len(batch) < most:
+            left = most - len(batch)
+            receiver = await self._ready(_ROUND if batch else patience, left)
+            if receiver is None:
+                break
+            if self._is_plain():
+                messages = receiver._take(left)
+                self._was_message_received = True
+                if self.auto_complete:
+                    for message in messages:
+                        message.accept()
+                batch += messages
+            else:
+                await receiver._hand_out(None, left)
+                self._take_received(batch, most)
         return batch
 
     def _take_received(self, batch: list[Message], most: int) -> None:
@@ -809,19 +822,30 @@ class ReceiveClientAsync(AMQPClientAsync):
 
     async def _receive(self, seconds: float | None, most: int | None) -> bool:
         """Wait for messages and deal with those that came, at most `most`; False where none came, or all is over."""
+        receiver = await self._ready(seconds, most)
+        return receiver is not None and bool(await receiver._hand_out(None, most))
+
+    async def _ready(self, seconds: float | None, most: int | None) -> MessageReceiverAsync | None:
+        """Wait for messages, of which `most` would be taken; the link that has some, None where all is over."""
         if self._shutdown:
-            return False
+            return None
         try:
             receiver: MessageReceiverAsync | None = self.message_handler
             if receiver is None or not receiver._has_some():
                 await self.client_ready_async()
                 receiver = self.message_handler
-            return bool(await receiver._hand_out(seconds, most))
+                if not await receiver._has_some_within(seconds, most):
+                    return None
+            return receiver
         except exceptions.AMQPError:
             # Closing the client ends the wait of other tasks; that is no error for them.
             if self._shutdown:
-                return False
+                return None
             raise
+
+    def _is_plain(self) -> bool:
+        """Whether nobody wants a say in what becomes of a message, so that `_message_received` can be passed by."""
+        return self._message_received_callback is None and "_message_received" not in self.__dict__
 
     def _message_received(self, message: Message) -> Coroutine[Any, Any, None] | None:
         """Deal with one message: hand it over, accept it, keep it for who waits. What it returns must be awaited."""
@@ -906,7 +930,17 @@ class AsyncMessageIter(AsyncIterator[Message]):
             message.accept()
         received = client._received_messages
         while self.receiving and received.empty():
-            self.receiving = await client._receive(client._patience(), 1)
+            receiver: MessageReceiverAsync | None = client.message_handler
+            if receiver is None or not receiver._has_some() or client._shutdown:
+                receiver = await client._ready(client._patience(), 1)
+            if receiver is None:
+                self.receiving = False
+            elif client._is_plain():
+                client._was_message_received = True
+                self.current_message = message = receiver._take_one()
+                return message
+            else:
+                await receiver._hand_out(None, 1)
         if received.empty():
             if client._shutdown_after_timeout:
                 await client.close_async()

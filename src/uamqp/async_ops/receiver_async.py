@@ -157,7 +157,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         most = max_batch_size or self._prefetch or 1
         receiver = await self._usable()
         await self._wait(receiver, most, timeout / 1000 if timeout else None)
-        return [self._message(delivery) for delivery in receiver._take_many(most)]
+        return self._take(most)
 
     async def work_async(self) -> None:
         """Hand what arrived to `on_message_received`; raises the error of a link that has ended, each time."""
@@ -175,6 +175,18 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         """Whether there are messages to take from a link that lives."""
         receiver = self._modern
         return receiver is not None and bool(receiver._queue) and receiver._endpoint.error is None
+
+    async def _has_some_within(self, seconds: float | None, most: int | None) -> bool:
+        """Wait for messages, of which `most` would be taken; False where none came in time."""
+        return await self._wait(await self._usable(), most or self._prefetch or 1, seconds)
+
+    def _take(self, most: int) -> list[Message]:
+        """The messages that are there, at most `most`."""
+        return [self._message(delivery) for delivery in self._attached()._take_many(most)]
+
+    def _take_one(self) -> Message:
+        """The first of the messages that are there."""
+        return self._message(self._attached()._take())
 
     async def _wait(self, receiver: Receiver, most: int, seconds: float | None) -> bool:
         """Wait until there is a message, of which `most` would be taken; False where none came in time."""
@@ -196,7 +208,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         receiver = self._modern
         if self.on_message_received is None or receiver is None:
             return 0
-        if not receiver._queue and not await self._wait(await self._usable(), most or self._prefetch or 1, seconds):
+        if not receiver._queue and not await self._has_some_within(seconds, most):
             return 0
         count = 0
         while receiver._queue and (most is None or count < most):
