@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from uamqp.codec import hot
 from uamqp.codec.composite import decode_composite
+from uamqp.codec.decoding import LEGACY, MODERN, guarded
 from uamqp.codec.definitions import ACCEPTED, Released
 from uamqp.codec.performatives import Disposition, Flow, Transfer, decode_performative
-from uamqp.codec.sections import Properties
+from uamqp.codec.primitives import encode
+from uamqp.codec.sections import APPLICATION_PROPERTIES, MAP_SECTIONS, Properties
 from uamqp.codec.values import FIRST_DATETIME, LAST_DATETIME, Symbol
 from uamqp.exceptions import DecodeError
 
@@ -187,6 +189,69 @@ def test_properties(value: Properties) -> None:
     # The encoder takes the short forms of a number, of which the straight way knows none.
     usual = usual and (value.group_sequence is None or value.group_sequence > 255)
     assert agrees_on_properties(value.encode()) is (usual and value.encode() != b"\x00\x53\x73\x45")
+
+
+simple = st.one_of(
+    texts, st.just("x" * 300), st.booleans(), st.none(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False)
+)
+
+
+def agrees_on_text_map(data: bytes) -> bool:
+    read = MAP_SECTIONS[APPLICATION_PROPERTIES].read
+    understood = False
+    for dialect in (MODERN, LEGACY):
+        try:
+            answer = hot.decode_text_map(data, 0, len(data), dialect is LEGACY)
+        except (IndexError, struct.error, UnicodeDecodeError):
+            answer = None
+        if answer is not None:
+            understood = True
+            strict, end = guarded(read, data, 0, len(data), dialect.table)
+            assert isinstance(strict, dict) and end == len(data)
+            assert [(type(k), k, type(v), v) for k, v in answer.items()] == [
+                (type(k), k, type(v), v) for k, v in strict.items()
+            ]
+    return understood
+
+
+@given(st.dictionaries(texts, simple, max_size=6))
+def test_text_maps(entries: dict[str, object]) -> None:
+    encoded = encode(entries)
+    usual = encoded[0] == 0xC1 and not any(
+        isinstance(value, float) or (isinstance(value, str) and len(value.encode()) > 255) for value in entries.values()
+    )
+    assert agrees_on_text_map(encoded) is usual
+
+
+@pytest.mark.parametrize(
+    ("shape", "understood"),
+    [
+        ("c1 01 00", True),
+        ("c1 06 02 a1 01 61 54 05", True),
+        ("c1 06 02 a1 01 61 54 ff", True),
+        ("c1 09 02 a1 01 61 71 80000000", True),
+        ("c1 05 02 a1 01 61 40", True),
+        ("c1 06 02 a1 01 61 50 05", False),
+        ("c1 06 02 a3 01 61 54 05", False),
+        ("c1 0b 04 a1 01 61 54 05 a1 01 61 54 06", False),
+        ("c1 06 03 a1 01 61 54 05", False),
+        ("c1 06 04 a1 01 61 54 05", False),
+        ("c1 06 02 a1 01 ff 54 05", False),
+        ("c1 07 02 a1 01 61 54 05", False),
+        ("c1 06 02 a1 01 61 a1 05", False),
+        ("c1 05 02 a1 01 61 54", False),
+        ("d1 00000009 00000002 a1 01 61 54 05", False),
+    ],
+)
+def test_shapes_of_text_maps(shape: str, understood: bool) -> None:
+    assert agrees_on_text_map(bytes.fromhex(shape)) is understood
+
+
+@given(st.dictionaries(texts, simple, min_size=1, max_size=3), st.integers(0, 60), st.integers(0, 255))
+def test_damaged_text_maps_are_never_understood_otherwise(entries: dict[str, object], place: int, byte: int) -> None:
+    damaged = bytearray(encode(entries))
+    damaged[place % len(damaged)] = byte
+    agrees_on_text_map(bytes(damaged))
 
 
 @pytest.mark.parametrize(

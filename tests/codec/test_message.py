@@ -302,6 +302,14 @@ def test_damaged_properties(field: str) -> None:
         message.properties  # noqa: B018
 
 
+def test_damaged_application_properties() -> None:
+    payload = b"\x00\x53\x74\xc1\x06\x02\xa1\x01\xff\x54\x05\x00\x53\x75\xa0\x01x"
+    message = Message.decode(payload)
+    assert message.body == b"x"
+    with pytest.raises(DecodeError):
+        message.application_properties  # noqa: B018
+
+
 def test_types_of_properties() -> None:
     properties = Properties(
         user_id=b"u",

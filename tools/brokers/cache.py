@@ -13,28 +13,31 @@ from pathlib import Path
 
 from .errors import BrokerError
 
+BROKERS = "brokers"
+"""The part of the cache that the brokers are in; others have parts of their own."""
+
 INSTALL_TIMEOUT = 1800.0
 """Seconds that one installation may take, and so the longest that another process waits for it."""
 
 
-def cache_dir() -> Path:
-    """`$UAMQP_CACHE/brokers`, else `$XDG_CACHE_HOME/uamqp/brokers`, else `~/.cache/uamqp/brokers`."""
+def cache_dir(part: str = BROKERS) -> Path:
+    """The folder `part` in `$UAMQP_CACHE`, else in `$XDG_CACHE_HOME/uamqp`, else in `~/.cache/uamqp`."""
     if chosen := os.environ.get("UAMQP_CACHE"):
         base = Path(chosen)
     elif xdg := os.environ.get("XDG_CACHE_HOME"):
         base = Path(xdg) / "uamqp"
     else:
         base = Path.home() / ".cache" / "uamqp"
-    folder = base.absolute() / "brokers"
+    folder = base.absolute() / part
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 @contextmanager
-def locked(name: str, timeout: float = INSTALL_TIMEOUT) -> Iterator[None]:
+def locked(name: str, timeout: float = INSTALL_TIMEOUT, part: str = BROKERS) -> Iterator[None]:
     """Hold the lock `name` against other processes and threads; the system frees it if this process dies."""
     deadline = time.monotonic() + timeout
-    with (cache_dir() / f"{name}.lock").open("w") as file:
+    with (cache_dir(part) / f"{name}.lock").open("w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,25 +49,25 @@ def locked(name: str, timeout: float = INSTALL_TIMEOUT) -> Iterator[None]:
         yield
 
 
-def installed(name: str, build: Callable[[Path], None]) -> Path:
-    """The folder `name` of the cache, filled by `build` if it is not there yet.
+def installed(name: str, build: Callable[[Path], None], part: str = BROKERS) -> Path:
+    """The folder `name` of a part of the cache, filled by `build` if it is not there yet.
 
     `build` fills a folder with another name, which gets its real name only when it is whole: an interrupted
     installation is never taken for a finished one, and the next one begins anew.
     """
-    folder = cache_dir() / name
+    folder = cache_dir(part) / name
     if folder.is_dir():
         return folder
-    with locked(name):
+    with locked(name, part=part):
         if not folder.is_dir():
             partial = folder.with_name(f"{name}.partial")
             remove_tree(partial)
             partial.mkdir()
-            say(f"installing {name} into {folder} (once)")
+            say(f"installing {name} into {folder} (once)", part)
             started = time.monotonic()
             build(partial)
             partial.rename(folder)
-            say(f"installed {name} in {time.monotonic() - started:.1f} s")
+            say(f"installed {name} in {time.monotonic() - started:.1f} s", part)
     return folder
 
 
@@ -93,6 +96,6 @@ def _mounts_below(folder: Path) -> list[str]:
     return [point for point in points if Path(point).is_relative_to(folder.resolve())]
 
 
-def say(text: str) -> None:
+def say(text: str, part: str = BROKERS) -> None:
     """Tell a person what is going on, on the error stream: the answers go to the output stream."""
-    print(f"brokers: {text}", file=sys.stderr, flush=True)
+    print(f"{part}: {text}", file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ from uamqp.codec.values import EPOCH, FIRST_DATETIME, LAST_DATETIME, Symbol
 
 _U32: Final = Struct(">I")
 _u32: Final[Callable[[bytes, int], tuple[int]]] = _U32.unpack_from
+_i32: Final[Callable[[bytes, int], tuple[int]]] = Struct(">i").unpack_from
 _i64: Final[Callable[[bytes, int], tuple[int]]] = Struct(">q").unpack_from
 _FRAME: Final = Struct(">IBBH")
 
@@ -381,6 +382,57 @@ def decode_properties(data: bytes, pos: int, end: int) -> list[object] | None:
 
 
 _NOTHING: Final[list[object]] = [None] * 13
+
+
+def decode_text_map(data: bytes, pos: int, end: int, as_bytes: bool) -> dict[object, object] | None:
+    """A small map of short strings to short strings, booleans, ints, longs and nulls: most application properties.
+
+    With `as_bytes`, strings are given as the bytes that they came in.
+    """
+    if data[pos] != 0xC1:
+        return None
+    stop = pos + 2 + data[pos + 1]
+    count = data[pos + 2]
+    if stop != end:
+        return None
+    pos += 3
+    entries: dict[object, object] = {}
+    while pos < stop:
+        if data[pos] != 0xA1:
+            return None
+        start = pos + 2
+        pos = start + data[pos + 1]
+        raw = data[start:pos]
+        text = raw.decode()
+        key: object = raw if as_bytes else text
+        code = data[pos]
+        value: object = None
+        if code == 0xA1:
+            start = pos + 2
+            pos = start + data[pos + 1]
+            raw = data[start:pos]
+            text = raw.decode()
+            value = raw if as_bytes else text
+        elif code == 0x41 or code == 0x42:
+            value = code == 0x41
+            pos += 1
+        elif code == 0x54 or code == 0x55:
+            number = data[pos + 1]
+            value = number - 256 if number > 127 else number
+            pos += 2
+        elif code == 0x71:
+            value = _i32(data, pos + 1)[0]
+            pos += 5
+        elif code == 0x81:
+            value = _i64(data, pos + 1)[0]
+            pos += 9
+        elif code == 0x40:
+            pos += 1
+        else:
+            return None
+        entries[key] = value
+    # A key that occurs twice is for the strict decoder to complain about.
+    return entries if pos == stop and 2 * len(entries) == count else None
 
 
 def _uint(value: int) -> bytes:

@@ -24,6 +24,7 @@ from uamqp.codec.sections import (
     Properties,
     encode_map_section,
     header_section,
+    read_application_properties,
     read_properties,
     scan,
 )
@@ -326,7 +327,7 @@ class Message:
     def application_properties(self) -> Map:
         """The application's own properties."""
         if self._application_properties is None:
-            self._application_properties = self._original_map(APPLICATION_PROPERTIES)
+            self._application_properties = self._original_application_properties()
         return self._application_properties
 
     @application_properties.setter
@@ -439,6 +440,13 @@ class Message:
             return None
         found = (self._layout or self._scanned(payload)).sections.get(PROPERTIES)
         return None if found is None else read_properties(payload, *found)
+
+    def _original_application_properties(self) -> Map:
+        payload = self._payload
+        if payload is None:
+            return {}
+        found = (self._layout or self._scanned(payload)).sections.get(APPLICATION_PROPERTIES)
+        return {} if found is None else read_application_properties(payload, found[1], found[2], self._dialect)
 
     def _original_map(self, code: int) -> Map:
         return cast("Map | None", self._original(code)) or {}

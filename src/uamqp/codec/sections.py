@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 
 from uamqp.codec.composite import Composite, composite, decode_composite, optional
 from uamqp.codec.constructors import CODES, DESCRIBED
-from uamqp.codec.decoding import MODERN, guarded, read_descriptor, skip
-from uamqp.codec.hot import decode_properties
+from uamqp.codec.decoding import LEGACY, MODERN, Dialect, guarded, read_descriptor, skip
+from uamqp.codec.hot import decode_properties, decode_text_map
 from uamqp.codec.wire import (
     ADDRESS,
     BINARY,
@@ -44,6 +44,7 @@ __all__ = [
     "Properties",
     "encode_map_section",
     "header_section",
+    "read_application_properties",
     "read_properties",
     "scan",
 ]
@@ -249,6 +250,22 @@ def read_properties(payload: bytes, start: int, value: int, end: int) -> Propert
         read.reply_to_group_id,
     ) = cast("tuple[Any, ...]", fields)
     return read
+
+
+def read_application_properties(payload: bytes, value: int, end: int, dialect: Dialect) -> dict[object, object]:
+    """The application properties of an encoded message, whose map lies from `value` to `end`.
+
+    Raises:
+        DecodeError: they are not a valid map of the kind that the specification wants.
+    """
+    try:
+        entries = decode_text_map(payload, value, end, dialect is LEGACY)
+    except (IndexError, struct.error, UnicodeDecodeError):
+        entries = None
+    if entries is None:
+        read = MAP_SECTIONS[APPLICATION_PROPERTIES].read
+        return cast("dict[object, object]", guarded(read, payload, value, end, dialect.table)[0])
+    return entries
 
 
 def header_section(payload: bytes) -> tuple[Header | None, int]:

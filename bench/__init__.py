@@ -1,0 +1,1 @@
+"""The benchmark: uamqp beside its peers on the same work. See README.md."""

@@ -1,0 +1,116 @@
+"""uamqp 1.6.11, the original: its blocking API. It speaks only TLS."""
+
+from __future__ import annotations
+
+from task import MESSAGE_LIMIT, Result, Task, rich_tally, run
+
+import uamqp
+from uamqp import Message, ReceiveClient, SendClient
+from uamqp.authentication import SASLAnonymous
+from uamqp.constants import MessageState
+
+#: Messages that are queued before they are sent: it looks at all of them again and again until they are confirmed.
+QUEUED_AT_ONCE = 200
+
+#: Messages of one batch; with as many as the credit it finds no more messages, and sleeps, more often than it must.
+RECEIVED_AT_ONCE = 300
+
+#: It cannot send a message that is larger than its own maximum, so it is given that of the counterpart.
+MAX_FRAME_SIZE = 128 * 1024
+
+
+def login(task: Task) -> SASLAnonymous:
+    return SASLAnonymous(task.host, task.port, verify=task.ca_file)
+
+
+def address(task: Task) -> str:
+    return f"{task.server}/{task.address}"
+
+
+def sender(task: Task) -> SendClient:
+    client = SendClient(address(task), login(task), max_message_size=MESSAGE_LIMIT, max_frame_size=MAX_FRAME_SIZE)
+    client.open()
+    while not client.client_ready():
+        pass
+    return client
+
+
+def send(task: Task, result: Result) -> None:
+    body = task.body
+    client = sender(task)
+    left, accepted = task.count, 0
+    result.begin()
+    while left:
+        batch = min(QUEUED_AT_ONCE, left)
+        for _ in range(batch):
+            client.queue_message(Message(body))
+        accepted += client.send_all_messages(close_on_done=False).count(MessageState.SendComplete)
+        left -= batch
+    result.end(accepted)
+    client.close()
+
+
+def send_one(task: Task, result: Result) -> None:
+    body = task.body
+    client = sender(task)
+    result.begin()
+    for _ in range(task.count):
+        client.send_message(Message(body))
+    result.end(task.count)
+    client.close()
+
+
+def receiver(task: Task) -> ReceiveClient:
+    client = ReceiveClient(
+        address(task),
+        login(task),
+        prefetch=task.credit,
+        auto_complete=False,
+        max_message_size=MESSAGE_LIMIT,
+        max_frame_size=MAX_FRAME_SIZE,
+    )
+    client.open()
+    return client
+
+
+def receive(task: Task, result: Result) -> None:
+    client = receiver(task)
+    left = task.count
+    result.begin()
+    while left:
+        for message in client.receive_message_batch(min(RECEIVED_AT_ONCE, left)):
+            body = b"".join(message.get_data())
+            message.accept()
+            left -= 1
+    result.end(len(body))
+    client.close()
+
+
+def receive_rich(task: Task, result: Result) -> None:
+    client = receiver(task)
+    left = task.count
+    result.begin()
+    while left:
+        for message in client.receive_message_batch(min(RECEIVED_AT_ONCE, left)):
+            properties = message.properties
+            texts = (
+                properties.message_id,
+                properties.to,
+                properties.subject,
+                properties.reply_to,
+                properties.correlation_id,
+                properties.content_type,
+            )
+            created = properties.creation_time
+            application = message.application_properties
+            region, quantity, express = application[b"region"], application[b"quantity"], application[b"express"]
+            body = b"".join(message.get_data())
+            message.accept()
+            left -= 1
+    result.end(rich_tally(texts, created, region, quantity, express, len(body)))
+    client.close()
+
+
+OPERATIONS = {"send": send, "send-one": send_one, "receive": receive, "receive-rich": receive_rich}
+
+run(uamqp.__version__, lambda task, result: OPERATIONS[task.operation](task, result))
