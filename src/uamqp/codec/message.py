@@ -442,9 +442,7 @@ class Message:
         return None if found is None else read_properties(payload, *found)
 
     def _original_application_properties(self) -> Map:
-        payload = self._payload
-        if payload is None:
-            return {}
+        payload = cast(bytes, self._payload)
         found = (self._layout or self._scanned(payload)).sections.get(APPLICATION_PROPERTIES)
         return {} if found is None else read_application_properties(payload, found[1], found[2], self._dialect)
 
