@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from uamqp.codec.composite import decode_composite
-from uamqp.codec.hot import decode_disposition, decode_flow, decode_properties, decode_transfer
+from uamqp.codec.hot import decode_disposition, decode_flow, decode_transfer, head_of
+from uamqp.codec.hot_sections import decode_properties, decode_text_map, lone_data
 from uamqp.codec.message import Message
 from uamqp.codec.performatives import decode_performative
 from uamqp.codec.primitives import LEGACY, decode_all, encode, skip
@@ -30,9 +31,19 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "disposition": lambda data: decode_disposition(data, 3, len(data)),
     "flow": lambda data: decode_flow(data, 3, len(data)),
     "properties": lambda data: decode_properties(data, 3, len(data)),
+    "text map": lambda data: decode_text_map(data, 3, len(data), False),
+    "text map as bytes": lambda data: decode_text_map(data, 3, len(data), True),
+    "lone data": lone_data,
+    "head of a transfer": lambda data: parts_of(b"\0" * 8 + data),
     "message": lambda data: sections(Message.decode(data)),
     "legacy message": lambda data: sections(Message.decode(data, 0, LEGACY)),
 }
+
+
+def parts_of(frame: bytes) -> Any:
+    """The head of a transfer, taken apart."""
+    head = head_of(frame, 0, len(frame))
+    return head and (head.handle, head.prefix, head.tag_head, head.rest, head.message_format, head.settled)
 
 
 def sections(message: Message) -> tuple[Any, ...]:

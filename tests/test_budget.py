@@ -24,7 +24,7 @@ BODY = b"x" * 100
 
 #: Calls of the API of uamqp 1.6: to make, queue and send a message, and to read and accept one that was received.
 SENT_LEGACY = 14
-RECEIVED_LEGACY = 11
+RECEIVED_LEGACY = 8
 
 
 class Calls:

@@ -6,7 +6,8 @@ Three faces on one engine:
 - the API of uamqp 1.6: `SendClientAsync`, `ReceiveClientAsync`, `Message` and so on;
 - `uamqp.broker`: an embedded broker for development and tests.
 
-Importing this package imports nothing else; names are loaded when they are first used.
+Importing this package imports nothing else; names are loaded when they are first used. `BUILD` says which of two builds
+of the same source it is: "pure" Python, or "compiled" by mypyc.
 """
 
 from __future__ import annotations
@@ -54,7 +55,6 @@ __all__ = ["BUILD", "__version__", *sorted(_EXPORTS), *sorted(_SUBMODULES)]
 
 def __getattr__(name: str) -> Any:
     if name == "BUILD":
-        # Which of the two that come from one source is running: "pure" Python, or "compiled" by mypyc.
         engine = import_module(f"{__name__}.engine.connection")
         return "pure" if str(engine.__file__).endswith(".py") else "compiled"
     if name in _SUBMODULES:

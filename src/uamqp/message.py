@@ -12,6 +12,7 @@ from . import constants, errors
 from ._legacy import fields, incoming, octets, outgoing, text
 from ._signatures import also_in_order
 from .codec import message as codec
+from .codec.hot_sections import lone_data
 from .codec.primitives import LEGACY
 from .constants import MessageBodyType, MessageState
 from .engine.delivery import IncomingDelivery
@@ -22,7 +23,7 @@ Text = str | bytes
 Settler = Callable[[errors.MessageResponse], None]
 
 
-#: What is said of most messages; never raised without a look at where, so one of each will do.
+#: What is said of most messages, one of each for all of them; raised without the traceback of another time.
 ACCEPTED: Final = errors.MessageAccepted()
 ALREADY_SETTLED: Final = errors.MessageAlreadySettled()
 
@@ -702,7 +703,7 @@ class Message:
         if self._body_value is None:
             # Without decoding, or at least without a body of our own, where it is one section of data.
             delivery = self._delivery
-            data = codec.lone_data(delivery.payload) if delivery is not None else None
+            data = lone_data(delivery.payload) if delivery is not None else None
             if data is None and self._message is not None:
                 data = self._message.lone_section()
             if data is not None:

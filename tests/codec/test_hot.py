@@ -10,13 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uamqp.codec import hot
-from uamqp.codec.composite import decode_composite
-from uamqp.codec.decoding import LEGACY, MODERN, guarded
 from uamqp.codec.definitions import ACCEPTED, Released
 from uamqp.codec.performatives import Disposition, Flow, Transfer, decode_performative
-from uamqp.codec.primitives import encode
-from uamqp.codec.sections import APPLICATION_PROPERTIES, MAP_SECTIONS, Properties
-from uamqp.codec.values import FIRST_DATETIME, LAST_DATETIME, Symbol
+from uamqp.codec.values import Symbol
 from uamqp.exceptions import DecodeError
 
 uints = st.one_of(st.integers(0, 300), st.integers(0, 2**32 - 1))
@@ -58,16 +54,6 @@ dispositions = st.builds(
     settled=flags,
     state=st.one_of(st.none(), st.just(ACCEPTED), st.just(Released())),
     batchable=flags,
-)
-
-texts = st.text(max_size=12)
-symbols = st.text(st.characters(max_codepoint=127), max_size=12)
-times = st.integers(-(2**63), 2**63 - 1)
-ids = st.one_of(texts, st.just("x" * 300), st.integers(0, 2**64 - 1), st.uuids(), st.binary(max_size=5))
-properties = st.builds(
-    Properties,
-    *(st.one_of(st.none(), values) for values in (ids, st.binary(max_size=9), texts, texts, texts, ids)),
-    *(st.one_of(st.none(), values) for values in (symbols, symbols, times, times, texts, uints, texts)),
 )
 
 
@@ -141,19 +127,19 @@ whole_transfers = st.builds(
 @given(whole_transfers, st.binary(max_size=9), whole_transfers, st.binary(max_size=9))
 def test_a_shape_reads_as_the_straight_way_does(one: Transfer, rest: bytes, other: Transfer, payload: bytes) -> None:
     first, second = hot.frame(5, one.encode() + rest), hot.frame(5, other.encode() + payload)
-    found = hot.shape_of(first, 0, len(first))
+    head = hot.head_of(first, 0, len(first))
     usual = one.delivery_tag is not None and (one.delivery_id or 0) > 255 and not one.more
-    assert (found is not None) == usual
-    if found is None:
+    assert (head is not None) == usual
+    if head is None:
         return
-    handle, shape = found
-    assert handle == one.handle
+    assert head.handle == one.handle
+    shape = hot.TransferShape(head)
     for data in (first, second):
         if len(data) < shape.size:
             continue
         size, prefix, delivery_id, tag_head, tag, end = shape.unpack(data, 0)
-        if (prefix, tag_head, end) == (shape.prefix, shape.tag_head, shape.rest):
-            told = (handle, delivery_id, tag, shape.message_format, shape.settled, 0, shape.size)
+        if (prefix, tag_head, end) == (head.prefix, shape.tag_head, shape.rest):
+            told = (head.handle, delivery_id, tag, shape.message_format, shape.settled, 0, shape.size)
             assert told == hot.decode_transfer(data, 11, len(data))
             assert size == len(data)
         else:
@@ -163,120 +149,7 @@ def test_a_shape_reads_as_the_straight_way_does(one: Transfer, rest: bytes, othe
 @pytest.mark.parametrize("fields", ["c0 03 01 52 05", "c0 02 01 43", "d0 0000000c 00000003 43 70 00000100 a0 00"])
 def test_transfers_that_have_no_shape(fields: str) -> None:
     data = hot.frame(0, b"\x00\x53\x14" + bytes.fromhex(fields))
-    assert hot.shape_of(data, 0, len(data)) is None
-
-
-def agrees_on_properties(data: bytes) -> bool:
-    try:
-        answer = straight(hot.decode_properties, data)
-    except UnicodeDecodeError:
-        answer = None
-    if answer is None:
-        return False
-    strict, end = decode_composite(data, 0, len(data))
-    assert isinstance(strict, Properties) and end == len(data)
-    for field, value in zip(Properties.FIELDS, answer, strict=True):
-        expected = getattr(strict, field.name)
-        assert (type(value), value) == (type(expected), expected)
-    return True
-
-
-@given(properties)
-def test_properties(value: Properties) -> None:
-    usual = all(i is None or (isinstance(i, str) and len(i) < 256) for i in (value.message_id, value.correlation_id))
-    times = (value.absolute_expiry_time, value.creation_time)
-    usual = usual and all(t is None or FIRST_DATETIME <= t <= LAST_DATETIME for t in times)
-    # The encoder takes the short forms of a number, of which the straight way knows none.
-    usual = usual and (value.group_sequence is None or value.group_sequence > 255)
-    assert agrees_on_properties(value.encode()) is (usual and value.encode() != b"\x00\x53\x73\x45")
-
-
-simple = st.one_of(
-    texts, st.just("x" * 300), st.booleans(), st.none(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False)
-)
-
-
-def agrees_on_text_map(data: bytes) -> bool:
-    read = MAP_SECTIONS[APPLICATION_PROPERTIES].read
-    understood = False
-    for dialect in (MODERN, LEGACY):
-        try:
-            answer = hot.decode_text_map(data, 0, len(data), dialect is LEGACY)
-        except (IndexError, struct.error, UnicodeDecodeError):
-            answer = None
-        if answer is not None:
-            understood = True
-            strict, end = guarded(read, data, 0, len(data), dialect.table)
-            assert isinstance(strict, dict) and end == len(data)
-            assert [(type(k), k, type(v), v) for k, v in answer.items()] == [
-                (type(k), k, type(v), v) for k, v in strict.items()
-            ]
-    return understood
-
-
-@given(st.dictionaries(texts, simple, max_size=6))
-def test_text_maps(entries: dict[str, object]) -> None:
-    encoded = encode(entries)
-    usual = encoded[0] == 0xC1 and not any(
-        isinstance(value, float) or (isinstance(value, str) and len(value.encode()) > 255) for value in entries.values()
-    )
-    assert agrees_on_text_map(encoded) is usual
-
-
-@pytest.mark.parametrize(
-    ("shape", "understood"),
-    [
-        ("c1 01 00", True),
-        ("c1 06 02 a1 01 61 54 05", True),
-        ("c1 06 02 a1 01 61 54 ff", True),
-        ("c1 09 02 a1 01 61 71 80000000", True),
-        ("c1 05 02 a1 01 61 40", True),
-        ("c1 06 02 a1 01 61 50 05", False),
-        ("c1 06 02 a3 01 61 54 05", False),
-        ("c1 0b 04 a1 01 61 54 05 a1 01 61 54 06", False),
-        ("c1 06 03 a1 01 61 54 05", False),
-        ("c1 06 04 a1 01 61 54 05", False),
-        ("c1 06 02 a1 01 ff 54 05", False),
-        ("c1 07 02 a1 01 61 54 05", False),
-        ("c1 06 02 a1 01 61 a1 05", False),
-        ("c1 05 02 a1 01 61 54", False),
-        ("d1 00000009 00000002 a1 01 61 54 05", False),
-    ],
-)
-def test_shapes_of_text_maps(shape: str, understood: bool) -> None:
-    assert agrees_on_text_map(bytes.fromhex(shape)) is understood
-
-
-@given(st.dictionaries(texts, simple, min_size=1, max_size=3), st.integers(0, 60), st.integers(0, 255))
-def test_damaged_text_maps_are_never_understood_otherwise(entries: dict[str, object], place: int, byte: int) -> None:
-    damaged = bytearray(encode(entries))
-    damaged[place % len(damaged)] = byte
-    agrees_on_text_map(bytes(damaged))
-
-
-@pytest.mark.parametrize(
-    ("shape", "understood"),
-    [
-        ("c0 01 00", True),
-        ("d0 00000007 00000001 a1 01 61", True),
-        ("c0 03 01 a0 00", False),
-        ("c0 04 02 40 a0 00", True),
-        ("c0 0f 0c 40 40 40 40 40 40 40 40 40 40 40 52 01", False),
-        ("c0 11 0c 40 40 40 40 40 40 40 40 40 40 40 70 00000001", True),
-        ("c0 0e 08 40 40 40 40 40 40 a3 02 6161 a3 01 61", True),
-        ("c0 0c 07 40 40 40 40 40 40 a3 02 c3a4", False),
-        ("c0 04 01 a1 01 ff", False),
-        ("c0 12 09 40 40 40 40 40 40 40 40 83 7fffffffffffffff", False),
-        ("c0 02 01 a1 05 61", False),
-        ("c0 04 01 a1 02 61", False),
-        ("c0 04 01 a1 01 61 40", False),
-        ("c0 0f 0e 40 40 40 40 40 40 40 40 40 40 40 40 40 40", False),
-        ("c1 01 00", False),
-        ("45", False),
-    ],
-)
-def test_shapes_of_properties(shape: str, understood: bool) -> None:
-    assert agrees_on_properties(b"\x00\x53\x73" + bytes.fromhex(shape)) is understood
+    assert hot.head_of(data, 0, len(data)) is None
 
 
 @given(transfers, st.binary(max_size=20))
@@ -300,7 +173,7 @@ def test_dispositions(disposition: Disposition) -> None:
 
 @settings(max_examples=400)
 @given(
-    st.one_of(transfers, flows, dispositions, properties),
+    st.one_of(transfers, flows, dispositions),
     st.lists(st.tuples(st.integers(3, 60), st.integers(0, 255)), min_size=1, max_size=3),
     st.integers(0, 40),
 )
@@ -314,13 +187,11 @@ def test_damage_is_never_understood_otherwise(value: Any, changes: list[tuple[in
         (agrees_on_transfer, hot.decode_transfer),
         (agrees_on_flow, hot.decode_flow),
         (agrees_on_disposition, hot.decode_disposition),
-        (agrees_on_properties, hot.decode_properties),
     ):
         code = {
             hot.decode_transfer: 0x14,
             hot.decode_flow: 0x13,
             hot.decode_disposition: 0x15,
-            hot.decode_properties: 0x73,
         }[decode]
         if damaged[2] == code:
             try:

@@ -54,6 +54,27 @@ async def test_batch(full: Broker) -> None:
     assert await bodies(full, "queue") == [b"4"]
 
 
+class Watching(ReceiveClientAsync):
+    """Has a say in what becomes of each message."""
+
+    def _message_received(self, message: Message) -> Any:
+        message.annotations = {"seen": True}
+        return super()._message_received(message)
+
+
+async def test_a_subclass_sees_each_message(full: Broker) -> None:
+    async with Watching(f"{full.url}/queue", auto_complete=False) as client:
+        (message,) = await client.receive_message_batch_async(1)
+        assert message.annotations == {"seen": True}
+        message.accept()
+        async for message in client.receive_messages_iter_async():
+            assert message.annotations == {"seen": True}
+            message.accept()
+            if str(message) == "4":
+                break
+    assert await bodies(full, "queue") == []
+
+
 async def test_batch_of_all_there_is(full: Broker) -> None:
     async with ReceiveClientAsync(f"{full.url}/queue") as client:
         messages: list[Message] = []

@@ -13,7 +13,7 @@ from azure.eventhub._pyamqp import ReceiveClient, SendClient  # type: ignore[imp
 from azure.eventhub._pyamqp.authentication import SASLPlainAuth  # type: ignore[import-not-found]
 from azure.eventhub._pyamqp.constants import LinkDeliverySettleReason  # type: ignore[import-not-found]
 from azure.eventhub._pyamqp.message import Message  # type: ignore[import-not-found]
-from task import MESSAGE_LIMIT, Result, Task, rich_tally, run
+from task import MESSAGE_LIMIT, Result, Task, rich_tally, run, texts_of
 
 #: Messages under way: it looks for each in a list of those confirmed, and with more spends its time on that.
 UNDER_WAY = 100
@@ -105,14 +105,7 @@ def receive_rich(task: Task, result: Result) -> None:
     def on_message(message: Message) -> None:
         nonlocal left, seen
         properties = message.properties
-        texts = (
-            properties.message_id,
-            properties.to,
-            properties.subject,
-            properties.reply_to,
-            properties.correlation_id,
-            properties.content_type,
-        )
+        texts = texts_of(properties)
         created = properties.creation_time
         application = message.application_properties
         region, quantity, express = application[b"region"], application[b"quantity"], application[b"express"]

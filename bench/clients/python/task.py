@@ -79,6 +79,18 @@ class Result:
         return self._answer
 
 
+def texts_of(properties: Any) -> tuple[str | bytes, ...]:
+    """The six texts of a rich message, by the names that most clients in Python have for them."""
+    return (
+        properties.message_id,
+        properties.to,
+        properties.subject,
+        properties.reply_to,
+        properties.correlation_id,
+        properties.content_type,
+    )
+
+
 def rich_tally(texts: Sequence[Any], created: Any, region: Any, quantity: Any, express: Any, size: int) -> int:
     """One number from all that a rich message holds: six texts, milliseconds, three application properties, a body."""
     milliseconds = round(created.timestamp() * 1000) if isinstance(created, datetime) else created

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from task import MESSAGE_LIMIT, Result, Task, rich_tally, run
+from task import MESSAGE_LIMIT, Result, Task, rich_tally, run, texts_of
 
 import uamqp
 from uamqp import Message, ReceiveClient, SendClient
@@ -93,14 +93,7 @@ def receive_rich(task: Task, result: Result) -> None:
     while left:
         for message in client.receive_message_batch(min(RECEIVED_AT_ONCE, left)):
             properties = message.properties
-            texts = (
-                properties.message_id,
-                properties.to,
-                properties.subject,
-                properties.reply_to,
-                properties.correlation_id,
-                properties.content_type,
-            )
+            texts = texts_of(properties)
             created = properties.creation_time
             application = message.application_properties
             region, quantity, express = application[b"region"], application[b"quantity"], application[b"express"]

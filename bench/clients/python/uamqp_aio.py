@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from task import MESSAGE_LIMIT, Result, Task, rich_tally, run
+from task import MESSAGE_LIMIT, Result, Task, rich_tally, run, texts_of
 
 from uamqp import BUILD, __version__
 from uamqp.aio import Connection, Prefetch, connect
@@ -46,14 +46,7 @@ async def receive_rich(connection: Connection, task: Task, result: Result) -> No
     async for delivery in receiver:
         message = delivery.message
         properties = message.properties
-        texts = (
-            properties.message_id,
-            properties.to,
-            properties.subject,
-            properties.reply_to,
-            properties.correlation_id,
-            properties.content_type,
-        )
+        texts = texts_of(properties)
         created = properties.creation_time
         application = message.application_properties
         region, quantity, express = application["region"], application["quantity"], application["express"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from task import MESSAGE_LIMIT, Result, Task, rich_tally, run
+from task import MESSAGE_LIMIT, Result, Task, rich_tally, run, texts_of
 
 from uamqp import BUILD, Message, __version__
 from uamqp.async_ops import ReceiveClientAsync, SendClientAsync
@@ -75,14 +75,7 @@ async def receive_rich(task: Task, result: Result) -> None:
         while left:
             for message in await client.receive_message_batch_async(min(task.credit, left)):
                 properties = message.properties
-                texts = (
-                    properties.message_id,
-                    properties.to,
-                    properties.subject,
-                    properties.reply_to,
-                    properties.correlation_id,
-                    properties.content_type,
-                )
+                texts = texts_of(properties)
                 created = properties.creation_time
                 application: Any = message.application_properties
                 region, quantity, express = application[b"region"], application[b"quantity"], application[b"express"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from task import MESSAGE_LIMIT, Result, Task, rich_tally, run
+from task import MESSAGE_LIMIT, Result, Task, rich_tally, run, texts_of
 
 from uamqp import BUILD, __version__
 from uamqp.sync import Connection, Prefetch, connect
@@ -44,14 +44,7 @@ def receive_rich(connection: Connection, task: Task, result: Result) -> None:
         for delivery in receiver.receive_many(min(task.credit, left)):
             message = delivery.message
             properties = message.properties
-            texts = (
-                properties.message_id,
-                properties.to,
-                properties.subject,
-                properties.reply_to,
-                properties.correlation_id,
-                properties.content_type,
-            )
+            texts = texts_of(properties)
             created = properties.creation_time
             application = message.application_properties
             region, quantity, express = application["region"], application["quantity"], application["express"]

@@ -86,7 +86,7 @@ class LinkAsync(LoopBound, Generic[L]):
         async with self._opening:
             if closings != self._closings:
                 # Whoever closed it does not expect it to come back.
-                raise closed(self.name)
+                raise _closed(self.name)
             if self._modern is not None or self._error is not None:
                 self.get_state()
                 return
@@ -172,7 +172,7 @@ class LinkAsync(LoopBound, Generic[L]):
 
     def _attached(self) -> L:
         if self._modern is None:
-            raise closed(self.name)
+            raise _closed(self.name)
         return self._modern
 
     # --- the end ----------------------------------------------------------------------------------------------
@@ -202,5 +202,5 @@ class LinkAsync(LoopBound, Generic[L]):
         return f"<{type(self).__name__} {text(self.name, self._encoding)!r}, {self._state.name}>"
 
 
-def closed(name: bytes) -> errors.AMQPConnectionError:
+def _closed(name: bytes) -> errors.AMQPConnectionError:
     return errors.AMQPConnectionError(f"the link {name.decode(errors='replace')!r} is closed; open it first")

@@ -554,6 +554,7 @@ class SendClientAsync(AMQPClientAsync):
 
     def _send_waiting(self, sender: MessageSenderAsync) -> None:
         """Send what waits, as far as there is room."""
+        link = sender._attached()
         waiting, in_flight = self._waiting_messages, self._in_flight
         while waiting and len(in_flight) < _WINDOW:
             message = waiting.popleft()
@@ -561,7 +562,7 @@ class SendClientAsync(AMQPClientAsync):
                 self._finish(message, timed_out())
                 continue
             try:
-                delivery = sender._start(message)
+                delivery = sender._start(link, message)
             except exceptions.MessageTooLarge as error:
                 self._finish(message, errors.message_error(error, self._error_policy))
             except exceptions.AMQPError as error:
@@ -845,7 +846,10 @@ class ReceiveClientAsync(AMQPClientAsync):
 
     def _is_plain(self) -> bool:
         """Whether nobody wants a say in what becomes of a message, so that `_message_received` can be passed by."""
-        return self._message_received_callback is None and "_message_received" not in self.__dict__
+        if self._message_received_callback is not None:
+            return False
+        # Others put a function of their own in its place, on the client or in a subclass.
+        return getattr(self._message_received, "__func__", None) is ReceiveClientAsync._message_received
 
     def _message_received(self, message: Message) -> Coroutine[Any, Any, None] | None:
         """Deal with one message: hand it over, accept it, keep it for who waits. What it returns must be awaited."""

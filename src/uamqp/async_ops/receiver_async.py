@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from threading import get_ident
 from typing import Any, Final
 
 from .. import address, errors, exceptions
@@ -155,8 +154,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
             LinkDetach, AMQPConnectionError: the link is gone.
         """
         most = max_batch_size or self._prefetch or 1
-        receiver = await self._usable()
-        await self._wait(receiver, most, timeout / 1000 if timeout else None)
+        await self._has_some_within(timeout / 1000 if timeout else None, most)
         return self._take(most)
 
     async def work_async(self) -> None:
@@ -178,7 +176,9 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
 
     async def _has_some_within(self, seconds: float | None, most: int | None) -> bool:
         """Wait for messages, of which `most` would be taken; False where none came in time."""
-        return await self._wait(await self._usable(), most or self._prefetch or 1, seconds)
+        receiver = await self._usable()
+        with errors.translated(self.error_policy):
+            return bool(receiver._queue) or await receiver._available(most or self._prefetch or 1, seconds)
 
     def _take(self, most: int) -> list[Message]:
         """The messages that are there, at most `most`."""
@@ -187,11 +187,6 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
     def _take_one(self) -> Message:
         """The first of the messages that are there."""
         return self._message(self._attached()._take())
-
-    async def _wait(self, receiver: Receiver, most: int, seconds: float | None) -> bool:
-        """Wait until there is a message, of which `most` would be taken; False where none came in time."""
-        with errors.translated(self.error_policy):
-            return bool(receiver._queue) or await receiver._available(most, seconds)
 
     def _message(self, delivery: IncomingDelivery) -> Message:
         settler = None
@@ -234,7 +229,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         if error is not None:
             raise _cannot_tell(error)
         connection = self._session._connection
-        if get_ident() == connection._thread:
+        if connection._is_own_thread():
             _say(delivery, response)
         else:
             connection._call_soon_threadsafe(partial(_say_or_log, delivery, response))

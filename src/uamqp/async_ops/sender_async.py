@@ -15,7 +15,7 @@ from ..codec.definitions import Modified, Rejected
 from ..constants import MessageSenderState, MessageSendResult, MessageState, ReceiverSettleMode, SenderSettleMode
 from ..engine.delivery import OutgoingDelivery
 from ..message import ALREADY_SETTLED, Message
-from ._link import LinkAsync, closed
+from ._link import LinkAsync
 from .session_async import SessionAsync
 
 _log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class MessageSenderAsync(LinkAsync[Sender]):
         single.state = MessageState.WaitingForSendAck
         try:
             with errors.translated(self.error_policy):
-                delivery = self._start(single)
+                delivery = self._start(sender, single)
         except BaseException:
             single.state = MessageState.WaitingToBeSent
             raise
@@ -144,13 +144,10 @@ class MessageSenderAsync(LinkAsync[Sender]):
         await sender._driver.sleep(0)
         self.get_state()
 
-    def _start(self, message: Message) -> OutgoingDelivery:
+    def _start(self, sender: Sender, message: Message) -> OutgoingDelivery:
         """Send a message, or queue it until the peer gives credit, and do not wait for its outcome."""
-        link = self._modern
-        if link is None:
-            raise closed(self.name)
         payload, message_format = message._to_send()
-        return link._endpoint.send(payload, self.send_settle_mode is not SenderSettleMode.Unsettled, message_format)
+        return sender._endpoint.send(payload, self.send_settle_mode is not SenderSettleMode.Unsettled, message_format)
 
     async def _outcome(self, delivery: OutgoingDelivery, seconds: float | None) -> Exception | None:
         """Wait for the outcome of a message: None where it got through."""

@@ -63,12 +63,12 @@ class Field:
     __slots__ = (
         "_codes",
         "_default",
+        "_plain_codes",
         "default",
         "kw_only",
         "mandatory",
         "multiple",
         "name",
-        "plain_codes",
         "secret",
         "type",
     )
@@ -93,7 +93,7 @@ class Field:
         self.kw_only = kw_only
         self._codes = wire_type.codes | _ARRAY_CODES if multiple else wire_type.codes
         #: Constructors whose values need no look but the one of the decoding table.
-        self.plain_codes = frozenset[int]() if multiple or wire_type.checks else wire_type.codes
+        self._plain_codes = frozenset[int]() if multiple or wire_type.checks else wire_type.codes
         self._default = b"" if default is None or multiple else wire_type.encode(default, 0)
 
     def normal(self, value: object) -> object:
@@ -114,6 +114,8 @@ class Field:
         """The value whose constructor is at `pos`, and the position behind it."""
         start = pos
         code = data[pos]
+        if code in self._plain_codes:
+            return state.table[code](data, pos + 1, state)
         if code == NULL:
             return self.absent(owner, pos), pos + 1
         if code not in self._codes:
@@ -356,21 +358,12 @@ def _read_composite(cls: type[Composite], data: bytes, pos: int, state: State) -
     if count > len(cls.FIELDS):
         raise DecodeError(f"{name} has {len(cls.FIELDS)} fields, not {count}", offset=pos)
     value = cls.__new__(cls)
-    table = state.table
-    item: object
     for field in cls.FIELDS[:count]:
-        code = data[pos]
-        if code in field.plain_codes:
-            item, pos = table[code](data, pos + 1, state)
-        elif code == NULL and not field.mandatory:
-            item = field.default
-            pos += 1
-        else:
-            item, pos = field.read(name, data, pos, state)
+        item, pos = field.read(name, data, pos, state)
         setattr(value, field.name, item)
     state.leave(pos, end, outer)
     for field in cls.FIELDS[count:]:
-        setattr(value, field.name, field.absent(name, pos) if field.mandatory else field.default)
+        setattr(value, field.name, field.absent(name, pos))
     return value, pos
 
 

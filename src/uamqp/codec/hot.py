@@ -1,4 +1,4 @@
-"""Straight-line twins of what flows with every message: transfer, disposition, flow, and a message's properties.
+"""Straight-line twins of the three frames that flow with every message: transfer, disposition, flow.
 
 Strategy: read the shapes that peers really send, without a table, an object or a copy, and accept the
 result only if it lands exactly on the end of the list. Everything else (rare fields, odd encodings,
@@ -6,23 +6,17 @@ damage) is answered with None, and the strict decoder decides: it either underst
 the error. Property tests prove that the twins and the strict decoder agree.
 
 All `decode_*` functions start at the list constructor, that is behind the descriptor ``00 53 xx``.
-They may raise IndexError or struct.error where the bytes end early, and UnicodeDecodeError; that too means: ask the
-strict decoder.
+They may raise IndexError or struct.error where the bytes end early; that too means: ask the strict decoder.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
-from uamqp.codec.values import EPOCH, FIRST_DATETIME, LAST_DATETIME, Symbol
-
 _U32: Final = Struct(">I")
 _u32: Final[Callable[[bytes, int], tuple[int]]] = _U32.unpack_from
-_i32: Final[Callable[[bytes, int], tuple[int]]] = Struct(">i").unpack_from
-_i64: Final[Callable[[bytes, int], tuple[int]]] = Struct(">q").unpack_from
 _FRAME: Final = Struct(">IBBH")
 
 #: The accepted outcome as a list without fields, in the two forms that peers use.
@@ -148,29 +142,48 @@ def decode_transfer(data: bytes, pos: int, end: int) -> tuple[int, int, bytes, i
     return handle, delivery_id, tag, message_format, settled, more, pos
 
 
-class TransferShape:
-    """What a link's transfers have in common: all bytes in front of the payload but frame size, delivery-id and tag.
-
-    A peer nearly always writes them alike, message after message, so the shape of one transfer reads those behind it:
-    one `unpack` of a whole frame's head and three comparisons instead of a look at each field. A sixth less for the
-    whole of a received message.
+class TransferHead:
+    """The bytes of a transfer in front of its payload, taken apart: what a peer repeats, and what it does not.
 
     Attributes:
-        size: bytes of the frame in front of the payload.
-        unpack: gives frame size, `prefix`, delivery-id, `tag_head`, the tag and `rest`.
-        prefix, tag_head, rest: the bytes that have to be there for the frame to be of this shape.
-        message_format, settled: as `decode_transfer` gives them.
+        handle: the link.
+        prefix: from the data offset up to the constructor of the delivery-id: channel, handle, sizes.
+        tag_head: constructor and size of the delivery-tag.
+        rest: what is behind the tag.
+        message_format, settled: what the rest says, as `decode_transfer` gives it.
     """
 
-    __slots__ = ("message_format", "prefix", "rest", "settled", "size", "tag_head", "unpack")
+    __slots__ = ("handle", "message_format", "prefix", "rest", "settled", "tag_head")
 
-    def __init__(self, prefix: bytes, tag_head: bytes, rest: bytes, message_format: int, settled: int) -> None:
+    def __init__(
+        self, handle: int, prefix: bytes, tag_head: bytes, rest: bytes, message_format: int, settled: int
+    ) -> None:
+        self.handle = handle
         self.prefix = prefix
         self.tag_head = tag_head
         self.rest = rest
         self.message_format = message_format
         self.settled = settled
-        shape = Struct(f">I{len(prefix)}sI2s{tag_head[1]}s{len(rest)}s")
+
+
+class TransferShape:
+    """What transfers of whole deliveries have in common, whatever their link: all is in the same place.
+
+    Attributes:
+        size: bytes of the frame in front of the payload.
+        unpack: gives frame size, prefix, delivery-id, tag head, tag and rest of the frame at a position.
+        tag_head, rest: the bytes that have to be there for a frame to be of this shape.
+        message_format, settled: what the rest says.
+    """
+
+    __slots__ = ("message_format", "rest", "settled", "size", "tag_head", "unpack")
+
+    def __init__(self, head: TransferHead) -> None:
+        self.tag_head = head.tag_head
+        self.rest = head.rest
+        self.message_format = head.message_format
+        self.settled = head.settled
+        shape = Struct(f">I{len(head.prefix)}sI2s{head.tag_head[1]}s{len(head.rest)}s")
         self.size = shape.size
         self.unpack: Callable[[bytes, int], tuple[int, bytes, int, bytes, bytes, bytes]] = shape.unpack_from
 
@@ -180,10 +193,10 @@ class TransferShape:
 _HANDLE_ENDS: Final = {0x43: 15, 0x52: 16, 0x70: 19}
 
 
-def shape_of(data: bytes, start: int, end: int) -> tuple[int, TransferShape] | None:
-    """Handle and shape of the transfer in the frame from `start` to `end`, where those behind it may be like it.
+def head_of(data: bytes, start: int, end: int) -> TransferHead | None:
+    """The head of the transfer in the frame from `start` to `end`.
 
-    Where the frame is not a whole delivery with a delivery-id of four bytes, a tag and a list of short size: None.
+    None where it is not a whole delivery with a delivery-id of four bytes, a tag and a list of short size.
     """
     transfer = decode_transfer(data, start + 11, end)
     if transfer is None or data[start + 11] != 0xC0:
@@ -193,8 +206,13 @@ def shape_of(data: bytes, start: int, end: int) -> tuple[int, TransferShape] | N
     if more or code + 7 > payload or data[code] != 0x70 or data[code + 5] != 0xA0:
         return None
     tag_end = code + 7 + data[code + 6]
-    return handle, TransferShape(
-        data[start + 4 : code + 1], data[code + 5 : code + 7], data[tag_end:payload], message_format, settled
+    return TransferHead(
+        handle,
+        data[start + 4 : code + 1],
+        data[code + 5 : code + 7],
+        data[tag_end:payload],
+        message_format,
+        settled,
     )
 
 
@@ -323,116 +341,6 @@ def decode_flow(data: bytes, pos: int, end: int) -> tuple[list[int], bool, bool]
     if pos != stop or numbers[1] < 0 or numbers[2] < 0 or numbers[3] < 0:
         return None
     return numbers, drain, echo
-
-
-#: What the straight way takes at each place of the properties, beside null (spec 3.2.4).
-_PROPERTIES: Final[list[int]] = [
-    *(0xA1, 0xA0, 0xA1, 0xA1, 0xA1, 0xA1, 0xA3, 0xA3, 0x83, 0x83, 0xA1, 0x70, 0xA1),
-]
-
-
-def decode_properties(data: bytes, pos: int, end: int) -> list[object] | None:
-    """The thirteen fields of the section properties; ids as text only, sizes of one byte (spec 3.2.4)."""
-    code = data[pos]
-    if code == 0xC0:
-        stop = pos + 2 + data[pos + 1]
-        count = data[pos + 2]
-        pos += 3
-    elif code == 0xD0:
-        stop = pos + 5 + _u32(data, pos + 1)[0]
-        count = _u32(data, pos + 5)[0]
-        pos += 9
-    else:
-        return None
-    if stop != end or count > 13:
-        return None
-    fields: list[object] = []
-    for wanted in _PROPERTIES[:count]:
-        code = data[pos]
-        if code == 0x40:
-            fields.append(None)
-            pos += 1
-        elif code != wanted:
-            return None
-        elif code == 0xA1:
-            start = pos + 2
-            pos = start + data[pos + 1]
-            fields.append(data[start:pos].decode())
-        elif code == 0xA3:
-            start = pos + 2
-            pos = start + data[pos + 1]
-            fields.append(str.__new__(Symbol, data[start:pos].decode("ascii")))
-        elif code == 0x83:
-            milliseconds = _i64(data, pos + 1)[0]
-            if not FIRST_DATETIME <= milliseconds <= LAST_DATETIME:
-                return None
-            fields.append(EPOCH + dt.timedelta(0, 0, 0, milliseconds))
-            pos += 9
-        elif code == 0xA0:
-            start = pos + 2
-            pos = start + data[pos + 1]
-            fields.append(data[start:pos])
-        else:
-            fields.append(_u32(data, pos + 1)[0])
-            pos += 5
-    if pos != stop:
-        return None
-    fields += _NOTHING[count:]
-    return fields
-
-
-_NOTHING: Final[list[object]] = [None] * 13
-
-
-def decode_text_map(data: bytes, pos: int, end: int, as_bytes: bool) -> dict[object, object] | None:
-    """A small map of short strings to short strings, booleans, ints, longs and nulls: most application properties.
-
-    With `as_bytes`, strings are given as the bytes that they came in.
-    """
-    if data[pos] != 0xC1:
-        return None
-    stop = pos + 2 + data[pos + 1]
-    count = data[pos + 2]
-    if stop != end:
-        return None
-    pos += 3
-    entries: dict[object, object] = {}
-    while pos < stop:
-        if data[pos] != 0xA1:
-            return None
-        start = pos + 2
-        pos = start + data[pos + 1]
-        raw = data[start:pos]
-        text = raw.decode()
-        key: object = raw if as_bytes else text
-        code = data[pos]
-        value: object = None
-        if code == 0xA1:
-            start = pos + 2
-            pos = start + data[pos + 1]
-            raw = data[start:pos]
-            text = raw.decode()
-            value = raw if as_bytes else text
-        elif code == 0x41 or code == 0x42:
-            value = code == 0x41
-            pos += 1
-        elif code == 0x54 or code == 0x55:
-            number = data[pos + 1]
-            value = number - 256 if number > 127 else number
-            pos += 2
-        elif code == 0x71:
-            value = _i32(data, pos + 1)[0]
-            pos += 5
-        elif code == 0x81:
-            value = _i64(data, pos + 1)[0]
-            pos += 9
-        elif code == 0x40:
-            pos += 1
-        else:
-            return None
-        entries[key] = value
-    # A key that occurs twice is for the strict decoder to complain about.
-    return entries if pos == stop and 2 * len(entries) == count else None
 
 
 def _uint(value: int) -> bytes:

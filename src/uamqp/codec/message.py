@@ -6,16 +6,16 @@ import reprlib
 from collections.abc import Callable
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
-from uamqp.codec.composite import Composite, decode_composite
+from uamqp.codec.composite import Composite
 from uamqp.codec.decoding import MODERN, Dialect, guarded, read_value
 from uamqp.codec.encoding import encode, encoder
+from uamqp.codec.hot_sections import lone_data
 from uamqp.codec.sections import (
     APPLICATION_PROPERTIES,
     DATA,
     DELIVERY_ANNOTATIONS,
     FOOTER,
     HEADER,
-    MAP_SECTIONS,
     MESSAGE_ANNOTATIONS,
     PROPERTIES,
     SEQUENCE,
@@ -24,8 +24,7 @@ from uamqp.codec.sections import (
     Properties,
     encode_map_section,
     header_section,
-    read_application_properties,
-    read_properties,
+    read_section,
     scan,
 )
 from uamqp.exceptions import DecodeError, EncodeError
@@ -52,7 +51,6 @@ _VALUE_PREFIX: Final = b"\x00\x53\x77"
 
 #: All that comes before the bytes of a data body of up to 255 bytes.
 _DATA8: Final = [_DATA_PREFIX + bytes((0xA0, size)) for size in range(256)]
-_DATA8_START: Final = _DATA_PREFIX + b"\xa0"
 _DATA32: Final = _DATA_PREFIX + b"\xb0"
 
 _encode_list: Final = encoder("list")
@@ -184,12 +182,6 @@ def _checked_map(value: object, name: str) -> Map:
     return value
 
 
-def lone_data(payload: bytes) -> bytes | None:
-    """The body of a message that is one short data section and nothing else, the commonest of all; None for others."""
-    size = len(payload) - 5
-    return payload[5:] if size >= 0 and payload[4] == size and payload[:4] == _DATA8_START else None
-
-
 class Message:
     """A message: sections about it around a body.
 
@@ -314,7 +306,7 @@ class Message:
     def properties(self) -> Properties:
         """The standard properties."""
         if self._properties is None:
-            self._properties = self._original_properties() or Properties()
+            self._properties = cast("Properties | None", self._original(PROPERTIES)) or Properties()
         return self._properties
 
     @properties.setter
@@ -327,7 +319,7 @@ class Message:
     def application_properties(self) -> Map:
         """The application's own properties."""
         if self._application_properties is None:
-            self._application_properties = self._original_application_properties()
+            self._application_properties = self._original_map(APPLICATION_PROPERTIES)
         return self._application_properties
 
     @application_properties.setter
@@ -425,26 +417,8 @@ class Message:
         payload = self._payload
         if payload is None:
             return None
-        found = (self._layout or self._scanned(payload)).sections.get(code)
-        if found is None:
-            return None
-        start, value, end = found
-        section = MAP_SECTIONS.get(code)
-        if section is not None:
-            return guarded(section.read, payload, value, end, self._dialect.table)[0]
-        return decode_composite(payload, start, end)[0]
-
-    def _original_properties(self) -> Properties | None:
-        payload = self._payload
-        if payload is None:
-            return None
-        found = (self._layout or self._scanned(payload)).sections.get(PROPERTIES)
-        return None if found is None else read_properties(payload, *found)
-
-    def _original_application_properties(self) -> Map:
-        payload = cast(bytes, self._payload)
-        found = (self._layout or self._scanned(payload)).sections.get(APPLICATION_PROPERTIES)
-        return {} if found is None else read_application_properties(payload, found[1], found[2], self._dialect)
+        place = (self._layout or self._scanned(payload)).sections.get(code)
+        return None if place is None else read_section(code, payload, place, self._dialect)
 
     def _original_map(self, code: int) -> Map:
         return cast("Map | None", self._original(code)) or {}

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from uamqp.codec.composite import Composite, composite, decode_composite, optional
 from uamqp.codec.constructors import CODES, DESCRIBED
 from uamqp.codec.decoding import LEGACY, MODERN, Dialect, guarded, read_descriptor, skip
-from uamqp.codec.hot import decode_properties, decode_text_map
+from uamqp.codec.hot_sections import decode_properties, decode_text_map
 from uamqp.codec.wire import (
     ADDRESS,
     BINARY,
@@ -44,8 +44,7 @@ __all__ = [
     "Properties",
     "encode_map_section",
     "header_section",
-    "read_application_properties",
-    "read_properties",
+    "read_section",
     "scan",
 ]
 
@@ -221,12 +220,29 @@ def scan(payload: bytes) -> Layout:
     return layout
 
 
-def read_properties(payload: bytes, start: int, value: int, end: int) -> Properties:
-    """The properties of an encoded message, whose section lies from `start` to `end` with its list at `value`.
+def read_section(code: int, payload: bytes, place: tuple[int, int, int], dialect: Dialect) -> object:
+    """A section outside the body: a `Header`, `Properties`, or a dict.
+
+    Args:
+        code: which section it is.
+        payload: the encoded message.
+        place: where it lies, as `Layout.sections` says.
+        dialect: how the values of maps appear.
 
     Raises:
-        DecodeError: they are not as the specification declares them.
+        DecodeError: it is not as the specification declares it.
     """
+    start, value, end = place
+    if code == PROPERTIES:
+        return _read_properties(payload, start, value, end)
+    if code == APPLICATION_PROPERTIES:
+        return _read_application_properties(payload, value, end, dialect)
+    if code in MAP_SECTIONS:
+        return guarded(MAP_SECTIONS[code].read, payload, value, end, dialect.table)[0]
+    return decode_composite(payload, start, end)[0]
+
+
+def _read_properties(payload: bytes, start: int, value: int, end: int) -> Properties:
     try:
         fields = decode_properties(payload, value, end)
     except (IndexError, struct.error, UnicodeDecodeError):
@@ -252,19 +268,13 @@ def read_properties(payload: bytes, start: int, value: int, end: int) -> Propert
     return read
 
 
-def read_application_properties(payload: bytes, value: int, end: int, dialect: Dialect) -> dict[object, object]:
-    """The application properties of an encoded message, whose map lies from `value` to `end`.
-
-    Raises:
-        DecodeError: they are not a valid map of the kind that the specification wants.
-    """
+def _read_application_properties(payload: bytes, value: int, end: int, dialect: Dialect) -> object:
     try:
         entries = decode_text_map(payload, value, end, dialect is LEGACY)
     except (IndexError, struct.error, UnicodeDecodeError):
         entries = None
     if entries is None:
-        read = MAP_SECTIONS[APPLICATION_PROPERTIES].read
-        return cast("dict[object, object]", guarded(read, payload, value, end, dialect.table)[0])
+        return guarded(MAP_SECTIONS[APPLICATION_PROPERTIES].read, payload, value, end, dialect.table)[0]
     return entries
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from ..codec.composite import Composite
 from ..codec.definitions import Error
-from ..codec.hot import TransferShape, frame, shape_of
+from ..codec.hot import TransferShape, frame
 from ..codec.performatives import (
     Attach,
     Begin,
@@ -71,14 +71,15 @@ from .sasl import SaslClient, SaslServer
 from .sender import SenderEndpoint
 from .session import SessionEndpoint
 from .settings import ConnectionSettings
+from .shapes import Shapes
 from .states import CONNECTION, ConnectionState, Event, SessionState
 
 AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
 SASL_HEADER: Final = b"AMQP\x03\x01\x00\x00"
 EMPTY_FRAME: Final = b"\x00\x00\x00\x08\x02\x00\x00\x00"
 
-#: Frames of another shape in one read before the shape of the transfers is forgotten.
-MAX_SHAPE_MISSES: Final = 3
+#: Transfers in one read from which their shape is learned: enough to know hundreds of links after a few reads.
+_MAX_LEARNED: Final = 64
 
 #: Bytes of a disposition frame beside its state, with all ids at their longest.
 _DISPOSITION_OVERHEAD: Final = 40
@@ -134,8 +135,7 @@ class ConnectionEndpoint:
         "_sasl_header_pending",
         "_sasl_required",
         "_sessions",
-        "_shape",
-        "_shape_link",
+        "_shapes",
         "_stalled",
         "closed",
         "error",
@@ -191,9 +191,7 @@ class ConnectionEndpoint:
         self.remote_max_frame_size = MIN_MAX_FRAME_SIZE
         self._sessions: dict[int, SessionEndpoint] = {}
         self._remote_channels: dict[int, SessionEndpoint] = {}
-        #: The shape of the transfers that are expected, and the link that they are for.
-        self._shape: TransferShape | None = None
-        self._shape_link: ReceiverEndpoint
+        self._shapes = Shapes()
         #: A frame of which the rest has not arrived, in the pieces it came in.
         self._aside: list[bytes] = []
         self._aside_size = 0
@@ -477,30 +475,14 @@ class ConnectionEndpoint:
                 return
             pos += 8
         channels = self._remote_channels
-        shape = self._shape
-        misses = 0
-        transfer_at = -1
+        shapes = self._shapes
+        learned = 0
         while size - pos >= 8:
-            if shape is not None and size - pos >= shape.size and not self._discarding:
-                # The shortest path: a transfer like those before it.
-                frame_size, prefix, delivery_id, tag_head, tag, rest = shape.unpack(data, pos)
-                end = pos + frame_size
-                if (
-                    prefix == shape.prefix
-                    and tag_head == shape.tag_head
-                    and rest == shape.rest
-                    and shape.size <= frame_size <= self.max_frame_size
-                    and end <= size
-                ):
-                    link = self._shape_link
-                    if link.session.error is None and link.session.take(
-                        link, delivery_id, tag, shape.message_format, shape.settled, 0, data[pos + shape.size : end]
-                    ):
-                        pos = end
-                        continue
-                misses += 1
-                if misses > MAX_SHAPE_MISSES:
-                    shape = self._shape = None
+            if shapes.shape is not None:
+                start = pos
+                pos = self._receive_alike(shapes.shape, data, pos)
+                if pos > start:
+                    continue
             if size - pos > 12 and not self._discarding:
                 # The straight path: a plain AMQP frame for a mapped session, its descriptor a small number.
                 frame_size, kind, channel, described, code = _STRAIGHT_HEADER(data, pos)
@@ -512,8 +494,12 @@ class ConnectionEndpoint:
                         and session.error is None
                         and session.receive_straight(code, data, pos + 11, end)
                     ):
-                        if code == 0x14:
-                            transfer_at = pos
+                        if code == 0x14 and learned < _MAX_LEARNED:
+                            learned += 1
+                            shapes.learn(session, data, pos, end)
+                            if learned == _MAX_LEARNED:
+                                # Transfers of many kinds: it is cheaper to read each than to look what kind it is.
+                                shapes.shape = None
                         pos = end
                         continue
             if self.closed:
@@ -526,29 +512,43 @@ class ConnectionEndpoint:
                 )
             if end > size:
                 self._put_aside(data, pos, frame_size)
-                return
+                break
             self._on_frame(data, pos, end, doff, frame_type, channel)
             # Links and sessions may have come or gone.
-            shape = self._shape = None
-            transfer_at = -1
+            shapes.forget()
             pos = end
             if self.remote_open is None and self._expects_header():
                 # The SASL layer is over: the next bytes are the header of the AMQP layer.
                 if pos < size:
                     self._parse(data, pos)
                 return
-        if pos < size:
-            self._put_aside(data, pos, 8)
-        if shape is None and transfer_at >= 0:
-            self._learn_shape(data, transfer_at)
+        else:
+            if pos < size:
+                self._put_aside(data, pos, 8)
 
-    def _learn_shape(self, data: bytes, pos: int) -> None:
-        """The next transfers may be like the one at `pos`, the last of this read."""
-        frame_size, _, channel, _, _ = _STRAIGHT_HEADER(data, pos)
-        found = shape_of(data, pos, pos + frame_size)
-        if found is not None:
-            handle, self._shape = found
-            self._shape_link = self._remote_channels[channel].receiver_of(handle)
+    def _receive_alike(self, shape: TransferShape, data: bytes, pos: int) -> int:
+        """Take the transfers from `pos` on that are like those before them; where the first frame is that is not."""
+        links = self._shapes.links
+        size = len(data)
+        while size - pos >= shape.size and not self._discarding:
+            frame_size, prefix, delivery_id, tag_head, tag, rest = shape.unpack(data, pos)
+            link = links.get(prefix)
+            start = pos + shape.size
+            end = pos + frame_size
+            if (
+                link is None
+                or tag_head != shape.tag_head
+                or rest != shape.rest
+                or not start <= end <= size
+                or frame_size > self.max_frame_size
+                or link.session.error is not None
+                or not link.session.take(
+                    link, delivery_id, tag, shape.message_format, shape.settled, 0, data[start:end]
+                )
+            ):
+                break
+            pos = end
+        return pos
 
     def _expects_header(self) -> bool:
         in_sasl = self._sasl is not None and not self._sasl.done

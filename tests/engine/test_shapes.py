@@ -28,7 +28,7 @@ def receiving(credit: int = 100, **options: Any) -> tuple[Wire, ReceiverEndpoint
     wire = Wire().open()
     receiver, _ = wire.receiver(wire.begin(**options), credit=credit)
     wire.client.receive_data(transfer(0))
-    assert wire.client._shape is not None
+    assert wire.client._shapes.shape is not None
     return wire, receiver
 
 
@@ -55,8 +55,41 @@ def test_transfers_of_other_shapes_in_between() -> None:
         expected = others[n % 4] if n and n % 3 == 0 else {}
         assert delivery.presettled is bool(expected.get("settled"))
         assert delivery.message_format == expected.get("message_format", 0)
-    # Too many of them: the next read begins without a shape, and learns one again.
-    assert wire.client._shape is not None
+
+
+def test_a_shape_is_learned_from_a_read_that_ends_in_the_middle_of_a_frame() -> None:
+    wire = Wire().open()
+    receiver, _ = wire.receiver(credit=100)
+    data = transfer(0) + transfer(1)
+    wire.client.receive_data(data[:-3])
+    assert wire.client._shapes.shape is not None
+    wire.client.receive_data(data[-3:] + transfer(2))
+    assert received(receiver) == [(n, b"%04d" % n) for n in range(3)]
+
+
+@pytest.mark.parametrize("links", [3, 40, 300])
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_transfers_of_many_links_in_turn(links: int, chunk: int) -> None:
+    """Their handles are of all lengths there are; the shapes of some are learned long after those of others."""
+    wire = Wire().open()
+    session = wire.begin(handle_max=400)
+    receivers = [wire.receiver(session, f"link-{n}", credit=20)[0] for n in range(links)]
+    frames = [transfer(n, handle=n % links) for n in range(4 * links)]
+    for start in range(0, len(frames), chunk):
+        wire.client.receive_data(b"".join(frames[start : start + chunk]))
+    for n, receiver in enumerate(receivers):
+        assert [delivery.id - FIRST for delivery in receiver.queue] == [n + turn * links for turn in range(4)]
+    assert wire.client.error is None and session.error is None
+
+
+def test_more_kinds_of_transfers_than_are_kept() -> None:
+    wire, receiver = receiving()
+    kinds = [{"message_format": 300 + n} for n in range(12)]
+    for turn in range(3):
+        for n, kind in enumerate(kinds):
+            wire.client.receive_data(transfer(1 + turn * 12 + n, **kind))
+    assert [delivery.message_format for delivery in receiver.queue][1:] == [k["message_format"] for k in kinds] * 3
+    assert len(wire.client._shapes._known) <= 8
 
 
 def test_a_delivery_in_several_frames_among_others() -> None:

@@ -1,0 +1,128 @@
+"""Straight-line twins of what is in nearly every message: a lone data section, properties, application properties.
+
+As in `hot`: they read what peers really send and answer None to all else, of which the strict decoder knows more.
+They may raise IndexError, struct.error or UnicodeDecodeError; that too means: ask the strict decoder.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from struct import Struct
+from typing import Final
+
+from uamqp.codec.decoding import bounds8, bounds32
+from uamqp.codec.values import EPOCH, FIRST_DATETIME, LAST_DATETIME, Symbol
+
+_u32: Final[Callable[[bytes, int], tuple[int]]] = Struct(">I").unpack_from
+_i32: Final[Callable[[bytes, int], tuple[int]]] = Struct(">i").unpack_from
+_i64: Final[Callable[[bytes, int], tuple[int]]] = Struct(">q").unpack_from
+
+#: Section and constructor of a data section of up to 255 bytes.
+_DATA8: Final = b"\x00\x53\x75\xa0"
+
+
+def lone_data(payload: bytes) -> bytes | None:
+    """The body of a message that is one short data section and nothing else, the commonest of all; None for others."""
+    size = len(payload) - 5
+    return payload[5:] if size >= 0 and payload[4] == size and payload[:4] == _DATA8 else None
+
+
+#: What the straight way takes at each place of the properties, beside null (spec 3.2.4).
+_PROPERTIES: Final[list[int]] = [
+    *(0xA1, 0xA0, 0xA1, 0xA1, 0xA1, 0xA1, 0xA3, 0xA3, 0x83, 0x83, 0xA1, 0x70, 0xA1),
+]
+
+_NOTHING: Final[list[object]] = [None] * 13
+
+
+def decode_properties(data: bytes, pos: int, end: int) -> list[object] | None:
+    """The thirteen fields of the section properties; ids as text only, sizes of one byte (spec 3.2.4)."""
+    code = data[pos]
+    if code != 0xC0 and code != 0xD0:
+        return None
+    pos, stop, count = (bounds8 if code == 0xC0 else bounds32)(data, pos + 1)
+    if stop != end or count > 13:
+        return None
+    fields: list[object] = []
+    for wanted in _PROPERTIES[:count]:
+        code = data[pos]
+        if code == 0x40:
+            fields.append(None)
+            pos += 1
+        elif code != wanted:
+            return None
+        elif code == 0xA1:
+            start = pos + 2
+            pos = start + data[pos + 1]
+            fields.append(data[start:pos].decode())
+        elif code == 0xA3:
+            start = pos + 2
+            pos = start + data[pos + 1]
+            fields.append(str.__new__(Symbol, data[start:pos].decode("ascii")))
+        elif code == 0x83:
+            milliseconds = _i64(data, pos + 1)[0]
+            if not FIRST_DATETIME <= milliseconds <= LAST_DATETIME:
+                return None
+            fields.append(EPOCH + dt.timedelta(0, 0, 0, milliseconds))
+            pos += 9
+        elif code == 0xA0:
+            start = pos + 2
+            pos = start + data[pos + 1]
+            fields.append(data[start:pos])
+        else:
+            fields.append(_u32(data, pos + 1)[0])
+            pos += 5
+    if pos != stop:
+        return None
+    fields += _NOTHING[count:]
+    return fields
+
+
+def decode_text_map(data: bytes, pos: int, end: int, as_bytes: bool) -> dict[object, object] | None:
+    """A small map of short strings to short strings, booleans, ints, longs and nulls: most application properties.
+
+    With `as_bytes`, strings are given as the bytes that they came in.
+    """
+    if data[pos] != 0xC1:
+        return None
+    pos, stop, count = bounds8(data, pos + 1)
+    if stop != end:
+        return None
+    entries: dict[object, object] = {}
+    while pos < stop:
+        if data[pos] != 0xA1:
+            return None
+        start = pos + 2
+        pos = start + data[pos + 1]
+        raw = data[start:pos]
+        text = raw.decode()
+        key: object = raw if as_bytes else text
+        code = data[pos]
+        value: object = None
+        if code == 0xA1:
+            start = pos + 2
+            pos = start + data[pos + 1]
+            raw = data[start:pos]
+            text = raw.decode()
+            value = raw if as_bytes else text
+        elif code == 0x41 or code == 0x42:
+            value = code == 0x41
+            pos += 1
+        elif code == 0x54 or code == 0x55:
+            number = data[pos + 1]
+            value = number - 256 if number > 127 else number
+            pos += 2
+        elif code == 0x71:
+            value = _i32(data, pos + 1)[0]
+            pos += 5
+        elif code == 0x81:
+            value = _i64(data, pos + 1)[0]
+            pos += 9
+        elif code == 0x40:
+            pos += 1
+        else:
+            return None
+        entries[key] = value
+    # A key that occurs twice is for the strict decoder to complain about.
+    return entries if pos == stop and 2 * len(entries) == count else None
