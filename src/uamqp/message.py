@@ -10,7 +10,6 @@ from uuid import UUID
 
 from . import constants, errors
 from ._legacy import fields, incoming, octets, outgoing, text
-from ._signatures import also_in_order
 from .codec import message as codec
 from .codec.hot_sections import lone_data
 from .codec.primitives import LEGACY
@@ -30,8 +29,15 @@ ALREADY_SETTLED: Final = errors.MessageAlreadySettled()
 
 _NO_HEADER: Final = codec.Header()
 
-#: Stands in a received message for a section that was not asked for yet.
+#: Stands for a section that nobody has set or asked for yet.
 _UNREAD: Final[Any] = object()
+#: What a message that was not received would have been decoded to: nothing.
+_BLANK: Final = codec.Message()
+
+# Members of enums, which take their time to be looked up.
+_NEW: Final = MessageState.WaitingToBeSent
+_UNSETTLED: Final = MessageState.ReceivedUnsettled
+_SETTLED: Final = MessageState.ReceivedSettled
 
 
 class MessageBody:
@@ -430,13 +436,6 @@ class MessageHeader:
         return f"<MessageHeader {set_ones}>"
 
 
-#: The constructor's arguments in the order of the older documentation, which has the encoding in seventh place.
-_SHORT_ORDER = (
-    *("body", "properties", "application_properties", "annotations", "header", "msg_format"),
-    *("encoding", "body_type", "footer", "delivery_annotations"),
-)
-
-
 class Message:
     """A message to send, or one that was received.
 
@@ -462,7 +461,8 @@ class Message:
         on_send_complete: is called once with `MessageSendResult` and an exception, or None, when it was sent or failed.
     """
 
-    # What holds until something else is said: of a received message nearly all of it, so that to make one costs little.
+    # What holds until something else is said: nearly all of it, so that to make a message costs little.
+    state = _NEW
     idle_time: float = 0
     retries = 0
     delivery_no: int | None = None
@@ -476,6 +476,8 @@ class Message:
     _decoded: codec.Message | None = None
     #: The body; bytes stand for one section of data.
     _body_value: Body | bytes | None = None
+    #: Whether there may be more to send than the body.
+    _has_sections = False
     _properties: Any = _UNREAD
     _header: MessageHeader | None = _UNREAD
     _application_properties: dict[Any, Any] | None = _UNREAD
@@ -483,7 +485,6 @@ class Message:
     _footer: dict[Any, Any] | None = _UNREAD
     _delivery_annotations: dict[Any, Any] | None = _UNREAD
 
-    @also_in_order(*_SHORT_ORDER, at=6, when=lambda value: isinstance(value, str))
     def __init__(
         self,
         body: Any = None,
@@ -492,7 +493,7 @@ class Message:
         annotations: dict[Any, Any] | None = None,
         header: MessageHeader | None = None,
         msg_format: int | None = None,
-        message: codec.Message | None = None,
+        message: codec.Message | str | None = None,
         settler: Settler | None = None,
         delivery_no: int | None = None,
         encoding: str = "UTF-8",
@@ -500,26 +501,48 @@ class Message:
         footer: dict[Any, Any] | None = None,
         delivery_annotations: dict[Any, Any] | None = None,
     ) -> None:
-        self._encoding = encoding
-        self._settler = settler
-        self.delivery_no = delivery_no
+        if isinstance(message, str):
+            # The order of the older documentation, in which the last four stand in the places from the seventh on.
+            # Not told apart by `also_in_order`, which would cost each message a call.
+            in_place: tuple[Any, ...] = (settler, delivery_no, None if isinstance(encoding, str) else encoding)
+            by_name = (body_type, footer, delivery_annotations)
+            body_type, footer, delivery_annotations = map(_either, in_place, by_name)
+            encoding, message, settler, delivery_no = message, None, None, None
         if message is not None:
+            self._encoding = encoding
+            self._settler = settler
+            self.delivery_no = delivery_no
             self._decoded = message
-            self.state = MessageState.ReceivedUnsettled
+            self.state = _UNSETTLED
             if settler is None:
                 self._is_settled()
             return
-        self.state = MessageState.WaitingToBeSent
-        self._msg_format = msg_format
-        self._body_value = _make_body(body, body_type, encoding)
-        if isinstance(properties, dict) and properties:
-            properties = MessageProperties(**properties, encoding=encoding)
-        self._properties = properties
-        self._header = header
-        self._application_properties = application_properties
-        self._annotations = annotations
-        self._footer = footer
-        self._delivery_annotations = delivery_annotations
+        self._encoding = encoding
+        if body_type is None and type(body) is bytes:
+            self._body_value = body
+        else:
+            self._body_value = _make_body(body, body_type, encoding)
+        if msg_format is not None:
+            self._msg_format = msg_format
+        if delivery_no is not None:
+            self.delivery_no = delivery_no
+        if (
+            properties is not None
+            or application_properties is not None
+            or annotations is not None
+            or header is not None
+            or footer is not None
+            or delivery_annotations is not None
+        ):
+            self._has_sections = True
+            if isinstance(properties, dict) and properties:
+                properties = MessageProperties(**properties, encoding=encoding)
+            self._properties = properties
+            self._header = header
+            self._application_properties = application_properties
+            self._annotations = annotations
+            self._footer = footer
+            self._delivery_annotations = delivery_annotations
 
     @classmethod
     def _received(
@@ -539,13 +562,13 @@ class Message:
         received._settler = settler
         received.delivery_no = delivery.id
         received.delivery_tag = delivery.tag
-        received.state = MessageState.ReceivedUnsettled
+        received.state = _UNSETTLED
         if settler is None:
             received._is_settled()
         return received
 
     def _is_settled(self) -> None:
-        self.state = MessageState.ReceivedSettled
+        self.state = _SETTLED
         self._response = ALREADY_SETTLED
 
     @property
@@ -572,9 +595,7 @@ class Message:
 
     def _original(self) -> codec.Message:
         """The decoded message, of which a section is to be read."""
-        message = self._message
-        assert message is not None
-        return message
+        return self._message or _BLANK
 
     def _read_properties(self) -> MessageProperties | None:
         values = _values_of(self._original().properties)
@@ -596,6 +617,7 @@ class Message:
     def properties(self, value: Any) -> None:
         if value and not isinstance(value, MessageProperties):
             raise TypeError("Properties must be a MessageProperties.")
+        self._has_sections = True
         self._properties = value
 
     @property
@@ -610,6 +632,7 @@ class Message:
     def header(self, value: MessageHeader | None) -> None:
         if value and not isinstance(value, MessageHeader):
             raise TypeError("Header must be a MessageHeader.")
+        self._has_sections = True
         self._header = value
 
     @property
@@ -622,6 +645,7 @@ class Message:
 
     @footer.setter
     def footer(self, value: dict[Any, Any] | None) -> None:
+        self._has_sections = True
         self._footer = _checked_dict(value, "Footer")
 
     @property
@@ -634,6 +658,7 @@ class Message:
 
     @application_properties.setter
     def application_properties(self, value: dict[Any, Any] | None) -> None:
+        self._has_sections = True
         self._application_properties = _checked_dict(value, "Application properties")
 
     @property
@@ -646,6 +671,7 @@ class Message:
 
     @annotations.setter
     def annotations(self, value: dict[Any, Any] | None) -> None:
+        self._has_sections = True
         self._annotations = _checked_dict(value, "Message annotations")
 
     @property
@@ -663,6 +689,7 @@ class Message:
 
     @delivery_annotations.setter
     def delivery_annotations(self, value: dict[Any, Any] | None) -> None:
+        self._has_sections = True
         self._delivery_annotations = _checked_dict(value, "Delivery annotations")
 
     # --- body -------------------------------------------------------------------------------------------------
@@ -759,19 +786,18 @@ class Message:
 
     def _to_send(self) -> tuple[bytes, int]:
         """The bytes of the message, and its message format."""
-        body = self._body_value
-        # Nothing but one section of data: by far the commonest message.
-        if type(body) is bytes and not (
-            self._properties
-            or self._header
-            or self._application_properties
-            or self._annotations
-            or self._footer
-            or self._delivery_annotations
-        ):
-            return codec.encode_message(body), self._msg_format or 0
+        payload = self._plain_payload()
+        if payload is not None:
+            return payload, 0
         message = self.get_message()
         return message.encode(), message.message_format
+
+    def _plain_payload(self) -> bytes | None:
+        """The bytes of a message that is nothing but one section of data, by far the commonest; None of others."""
+        body = self._body_value
+        if type(body) is bytes and not self._has_sections and not self._msg_format:
+            return codec.encode_message(body)
+        return None
 
     def get_message_encoded_size(self) -> int:
         """How many bytes the message has."""
@@ -810,7 +836,7 @@ class Message:
             settler(self._delivery, response)
         else:
             settler(response)
-        self.state = MessageState.ReceivedSettled
+        self.state = _SETTLED
         return True
 
     def accept(self) -> bool:
@@ -825,7 +851,14 @@ class Message:
             TypeError: it was not received.
             RuntimeError: its link is gone, so the peer cannot be told.
         """
-        return self._settle(ACCEPTED)
+        delivery, settler = self._delivery, self._settler
+        if delivery is None or settler is None or self._response is not None:
+            return self._settle(ACCEPTED)
+        # `_settle` in line.
+        self._response = ACCEPTED
+        settler(delivery, ACCEPTED)
+        self.state = _SETTLED
+        return True
 
     def reject(
         self, condition: Text | None = None, description: Text | None = None, info: dict[Any, Any] | None = None
@@ -868,6 +901,10 @@ class Message:
         if self._decoded is not None:
             payload, message_format = cast("tuple[bytes, int]", self._decoded)
             self._decoded = codec.Message.decode(payload, message_format, LEGACY)
+
+
+def _either(first: Any, second: Any) -> Any:
+    return second if first is None else first
 
 
 def _same_body(first: Body, second: Body | None) -> bool:

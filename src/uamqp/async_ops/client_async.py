@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from itertools import islice
+from time import monotonic
 from typing import Any, Final, Self
 from urllib.parse import unquote_plus
 from uuid import uuid4
@@ -18,7 +19,7 @@ from ..authentication import AMQPAuth, SASLAnonymous, SASLPlain
 from ..codec.definitions import ACCEPTED
 from ..constants import MessageState, ReceiverSettleMode, SenderSettleMode
 from ..engine.delivery import OutgoingDelivery
-from ..message import Message
+from ..message import ALREADY_SETTLED, Message
 from ..transport.driver import BackgroundTask
 from .connection_async import ConnectionAsync
 from .receiver_async import PREFETCH, MessageReceiverAsync
@@ -27,6 +28,11 @@ from .session_async import OnAttach, SessionAsync
 from .utils import LoopBound
 
 _log = logging.getLogger(__name__)
+
+# Members of an enum, which take their time to be looked up.
+_TO_BE_SENT: Final = MessageState.WaitingToBeSent
+_SENT: Final = MessageState.WaitingForSendAck
+_DONE: Final = MessageState.SendComplete
 
 #: Messages that are under way at a time; more would only fill memory.
 _WINDOW: Final = 4000
@@ -39,7 +45,7 @@ class Counter:
 
     def get_current_ms(self) -> float:
         """Milliseconds since some moment in the past."""
-        return time.monotonic() * 1000
+        return monotonic() * 1000
 
 
 class ReceivedMessages(queue.SimpleQueue[Message]):
@@ -422,7 +428,19 @@ class SendClientAsync(AMQPClientAsync):
             MessageResponse: one of them was sent before, or failed.
             MessageContentTooLarge: a batch does not fit into one message.
         """
-        self._queue(messages)
+        message = messages[0] if len(messages) == 1 else None
+        if (
+            type(message) is Message
+            and message._response is None
+            and message.state is _TO_BE_SENT
+            and message not in self._pending_messages
+        ):
+            # One message that is sent as it is, the commonest case: `_queue` in line.
+            message.idle_time = monotonic() * 1000
+            self._pending_messages[message] = None
+            self._waiting_messages.append(message)
+        else:
+            self._queue(messages)
 
     def _queue(self, messages: Iterable[Any]) -> list[Message]:
         """Queue messages, or none of them where one cannot be; the messages that they are sent as."""
@@ -437,7 +455,7 @@ class SendClientAsync(AMQPClientAsync):
         now = self._counter.get_current_ms()
         for message in gathered:
             message.idle_time = now
-            message.state = MessageState.WaitingToBeSent
+            message.state = _TO_BE_SENT
             pending[message] = None
         self._waiting_messages += gathered
         return gathered
@@ -554,15 +572,26 @@ class SendClientAsync(AMQPClientAsync):
 
     def _send_waiting(self, sender: MessageSenderAsync) -> None:
         """Send what waits, as far as there is room."""
-        link = sender._attached()
+        endpoint = sender._attached()._endpoint
+        presettled = sender.send_settle_mode is not SenderSettleMode.Unsettled
         waiting, in_flight = self._waiting_messages, self._in_flight
         while waiting and len(in_flight) < _WINDOW:
+            if not self._msg_timeout:
+                # All that are plain and can go out at once, which is nearly always the case.
+                plain = map(Message._plain_payload, islice(waiting, _WINDOW - len(in_flight)))
+                for delivery in endpoint.send_run(plain, presettled):
+                    message = waiting.popleft()
+                    message.state = _SENT
+                    in_flight[message] = delivery
+                if not waiting or len(in_flight) >= _WINDOW:
+                    break
             message = waiting.popleft()
             if self._msg_timeout and self._seconds_left(message) == 0:
                 self._finish(message, timed_out())
                 continue
             try:
-                delivery = sender._start(link, message)
+                payload, message_format = message._to_send()
+                delivery = endpoint.send(payload, presettled, message_format)
             except exceptions.MessageTooLarge as error:
                 self._finish(message, errors.message_error(error, self._error_policy))
             except exceptions.AMQPError as error:
@@ -575,20 +604,29 @@ class SendClientAsync(AMQPClientAsync):
             except (TypeError, ValueError, AttributeError) as error:
                 self._finish(message, error)
             else:
-                message.state = MessageState.WaitingForSendAck
+                message.state = _SENT
                 in_flight[message] = delivery
 
     def _collect(self, *, in_order: bool = False) -> None:
         """Note the outcomes that are there; `in_order`: only those before the oldest message that has none."""
+        in_flight, pending = self._in_flight, self._pending_messages
         done: list[tuple[Message, OutgoingDelivery]] = []
-        for item in self._in_flight.items():
+        for item in in_flight.items():
             if item[1].settled:
                 done.append(item)
             elif in_order:
                 break
         for message, delivery in done:
-            failure = None if delivery.state is ACCEPTED else delivery.failure()
-            self._finish(message, None if failure is None else errors.message_error(failure, self._error_policy))
+            if delivery.state is not ACCEPTED:
+                failure = delivery.failure()
+                self._finish(message, None if failure is None else errors.message_error(failure, self._error_policy))
+            elif message.on_send_complete is not None:
+                self._finish(message, None)
+            else:
+                # `_finish` in line, for what becomes of nearly all messages.
+                del in_flight[message], pending[message]
+                message.state = _DONE
+                message._response = ALREADY_SETTLED
 
     def _finish(self, message: Message, failure: Exception | None) -> None:
         """An attempt to send a message ended: that was it, or it is to be sent again."""
@@ -598,7 +636,7 @@ class SendClientAsync(AMQPClientAsync):
             if action.increment_retries:
                 message.retries += 1
             _log.log(self._level, "sending a message again: %s", failure)
-            message.state = MessageState.WaitingToBeSent
+            message.state = _TO_BE_SENT
             self._waiting_messages.append(message)
             if action.backoff and self._connection is not None and self._connection._connection is not None:
                 now = self._connection.modern._driver.now()

@@ -272,9 +272,6 @@ class ConnectionAsync(LoopBound):
         if connection is not None and connection.is_open:
             connection._engine.write(EMPTY_FRAME)
 
-    def _is_own_thread(self) -> bool:
-        return threading.get_ident() == self._thread
-
     def _call_soon_threadsafe(self, function: Callable[[], None]) -> None:
         """Run the function in the thread of the connection, soon; may be called in any thread."""
         driver = self.modern._driver

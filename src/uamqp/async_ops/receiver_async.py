@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from threading import get_ident
 from typing import Any, Final
 
 from .. import address, errors, exceptions
@@ -182,7 +183,12 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
 
     def _take(self, most: int) -> list[Message]:
         """The messages that are there, at most `most`."""
-        return [self._message(delivery) for delivery in self._attached()._take_many(most)]
+        deliveries = self._attached()._take_many(most)
+        if self.receive_settle_mode is not ReceiverSettleMode.PeekLock:
+            return [self._message(delivery) for delivery in deliveries]
+        # `_message` in line.
+        make, settler, encoding = Message._received, self._settler, self._encoding
+        return [make(delivery, None if delivery.presettled else settler, encoding) for delivery in deliveries]
 
     def _take_one(self) -> Message:
         """The first of the messages that are there."""
@@ -229,10 +235,12 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         if error is not None:
             raise _cannot_tell(error)
         connection = self._session._connection
-        if connection._is_own_thread():
-            _say(delivery, response)
-        else:
+        if get_ident() != connection._thread:
             connection._call_soon_threadsafe(partial(_say_or_log, delivery, response))
+        elif response is ACCEPTED and delivery.state is None:
+            delivery.accept()
+        else:
+            _say(delivery, response)
 
 
 def _say(delivery: IncomingDelivery, response: errors.MessageResponse) -> None:

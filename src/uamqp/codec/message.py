@@ -513,7 +513,10 @@ def encode_message(message: object) -> bytes:
     """
     if type(message) is bytes:
         size = len(message)
-        return _DATA8[size] + message if size < 256 else b"".join(_data_section(message))
+        if size < 256:
+            return _DATA8[size] + message
+        head, data = _data_section(message)
+        return head + data
     if type(message) is str:
         return _VALUE_PREFIX + encode(message)
     if isinstance(message, Message):
