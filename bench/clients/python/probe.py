@@ -1,6 +1,8 @@
-"""The ceiling for a client on asyncio: a bare protocol that writes frames made beforehand and scans what it reads.
+"""The ceiling for a client on asyncio: a bare protocol that does only what no client can do without.
 
-It has no objects for messages, links or sessions, checks nothing, and knows what the counterpart sends.
+For each message the application makes one call, with the body, or gets one; what is not settled is remembered, and
+found again by its delivery-id. There are no objects for messages, links or sessions, nothing is checked, and it knows
+what the counterpart sends.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ TRANSFER = Struct(">I12sI2sI3s")
 
 HEAD, TAG = b"\x02\x00\x00\x00\x00\x53\x14\xc0\x10\x06\x43\x70", b"\xa0\x04"
 SECTION_CODE = b"\x00\x53\x75"
+SMALL_SECTION = [SECTION_CODE + bytes((0xA0, size)) for size in range(256)]
+LARGE_SECTION, LARGE_CODE = Struct(">4sI"), SECTION_CODE + b"\xb0"
 LAST, MORE = b"\x43\x42\x42", b"\x43\x42\x41"
 
 
@@ -142,13 +146,16 @@ def section(task: Task) -> bytes:
 
 
 class Sending(Probe):
-    """Many small messages."""
+    """Many small messages, each handed over by a call, and remembered until it is confirmed."""
 
     def __init__(self, task: Task, result: Result) -> None:
         super().__init__(task, result)
         self.section = section(task)
         self.writable = True
         self.sent = 0
+        self.parts: list[bytes] = []
+        self.unsettled: dict[int, bytes] = {}
+        self.settled = 0
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -158,6 +165,9 @@ class Sending(Probe):
         self.write()
 
     def read_over(self) -> None:
+        while self.settled < self.confirmed:
+            self.unsettled.pop(self.settled, None)
+            self.settled += 1
         if self.confirmed == self.task.count:
             self.finish(self.confirmed)
         elif self.credit_limit:
@@ -165,16 +175,25 @@ class Sending(Probe):
                 self.result.begin()
             self.write()
 
+    def send(self, body: bytes) -> None:
+        id = self.sent
+        section = (
+            SMALL_SECTION[len(body)] + body if len(body) < 256 else LARGE_SECTION.pack(LARGE_CODE, len(body)) + body
+        )
+        self.parts.append(TRANSFER.pack(TRANSFER.size + len(section), HEAD, id, TAG, id, LAST))
+        self.parts.append(section)
+        self.unsettled[id] = section
+        self.sent = id + 1
+
     def write(self) -> None:
         first, last = self.sent, min(self.sent + BATCH, self.credit_limit, self.task.count)
         if not self.writable or first == last:
             return
-        self.sent = last
-        pack, section = TRANSFER.pack, self.section
-        size = TRANSFER.size + len(section)
-        self.transport.write(
-            b"".join(part for id in range(first, last) for part in (pack(size, HEAD, id, TAG, id, LAST), section))
-        )
+        body = self.task.body
+        for _ in range(first, last):
+            self.send(body)
+        self.transport.write(b"".join(self.parts))
+        self.parts.clear()
         asyncio.get_running_loop().call_soon(self.write)
 
 
@@ -218,7 +237,7 @@ class SendingLarge(Sending):
 
 
 class Receiving(Probe):
-    """Many small messages: takes the body out of each, accepts all of one read by one disposition."""
+    """Many small messages: calls the application with the body of each, accepts all of one read by one disposition."""
 
     receives = True
 
@@ -226,11 +245,20 @@ class Receiving(Probe):
         super().__init__(task, result)
         self.received = self.accepted = self.given = 0
         self.body = b""
+        self.unsettled: dict[int, bytes] = {}
+
+    def on_message(self, id: int, body: bytes) -> None:
+        self.body = body
+        self.received += 1
+        self.unsettled.pop(id)
 
     def on_frame(self, data: bytes, descriptor: int, start: int, end: int) -> None:
         if descriptor == TRANSFER_CODE:
-            self.body = data[end - self.task.size : end]
-            self.received += 1
+            _, position = number_at(data, start + 14)
+            id, position = number_at(data, position)
+            body = data[end - self.task.size : end]
+            self.unsettled[id] = body
+            self.on_message(id, body)
         elif descriptor == ATTACH_CODE:
             self.result.begin()
             self.give_credit()
