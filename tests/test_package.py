@@ -22,14 +22,21 @@ LAYERS = ["exceptions", "codec", "engine", "transport", "aio", "sync"]
 BROKER = {"exceptions", "codec", "engine", "transport", "broker"}
 #: The API of uamqp 1.6, and what only it uses; nothing else knows of it.
 LEGACY = {
+    "_blocking",
+    "_blocking_link",
     "_legacy",
     "_signatures",
     "address",
     "async_ops",
     "authentication",
+    "client",
+    "connection",
     "constants",
     "errors",
     "message",
+    "receiver",
+    "sender",
+    "session",
     "utils",
 }
 

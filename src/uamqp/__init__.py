@@ -3,7 +3,7 @@
 Three faces on one engine:
 
 - `uamqp.aio`: the modern API for asyncio, and `uamqp.sync`: the same for blocking code;
-- the API of uamqp 1.6: `SendClientAsync`, `ReceiveClientAsync`, `Message` and so on;
+- the API of uamqp 1.6: `SendClient`, `ReceiveClientAsync`, `Message` and so on;
 - `uamqp.broker`: an embedded broker for development and tests.
 
 Importing this package imports nothing else; names are loaded when they are first used. `BUILD` says which of two builds
@@ -24,30 +24,45 @@ _SUBMODULES = frozenset(
         "async_ops",
         "authentication",
         "broker",
+        "client",
+        "connection",
         "constants",
         "errors",
         "exceptions",
         "message",
+        "receiver",
+        "sender",
+        "session",
         "sync",
         "utils",
     }
 )
 
 _EXPORTS = {
+    "AMQPClient": "client",
     "AMQPClientAsync": "async_ops",
     "AsyncMessageIter": "async_ops",
     "BatchMessage": "message",
+    "Connection": "connection",
     "ConnectionAsync": "async_ops",
     "Message": "message",
     "MessageBodyType": "constants",
+    "MessageReceiver": "receiver",
     "MessageReceiverAsync": "async_ops",
+    "MessageSender": "sender",
     "MessageSenderAsync": "async_ops",
+    "ReceiveClient": "client",
     "ReceiveClientAsync": "async_ops",
+    "SendClient": "client",
     "SendClientAsync": "async_ops",
+    "Session": "session",
     "SessionAsync": "async_ops",
     "Source": "address",
     "Target": "address",
     "TransportType": "constants",
+    "receive_message": "client",
+    "receive_messages": "client",
+    "send_message": "client",
 }
 
 __all__ = ["BUILD", "__version__", *sorted(_EXPORTS), *sorted(_SUBMODULES)]

@@ -207,7 +207,7 @@ def test_send_client_in_the_published_order(loop: asyncio.AbstractEventLoop) -> 
     assert client._send_settle_mode is mode
     assert client._encoding == "latin-1"
     assert client.loop is loop
-    assert client._internal_kwargs == {}
+    assert client._internal_kwargs == {"loop": loop}
 
 
 @pytest.mark.parametrize("with_loop", [True, False])

@@ -13,6 +13,7 @@ from .._legacy import fields, incoming, names, octets, text
 from ..aio.link import Link
 from ..codec import definitions
 from ..constants import MessageReceiverState, MessageSenderState, ReceiverSettleMode, SenderSettleMode
+from ._lock import Lock
 from .session_async import SessionAsync
 from .utils import LoopBound
 
@@ -66,7 +67,7 @@ class LinkAsync(LoopBound, Generic[L]):
         self._modern: L | None = None
         self._state: Any = self._states.Idle
         self._error: BaseException | None = None
-        self._opening = asyncio.Lock()
+        self._opening = Lock(self._new_waiter)
         self._closings = 0
 
     # --- opening ----------------------------------------------------------------------------------------------
@@ -169,6 +170,10 @@ class LinkAsync(LoopBound, Generic[L]):
             await self.open_async()
         self.get_state()
         return self._attached()
+
+    async def work_async(self) -> None:
+        """Let the link work for a moment; raises the error of one that has ended, each time."""
+        raise NotImplementedError
 
     def _attached(self) -> L:
         if self._modern is None:

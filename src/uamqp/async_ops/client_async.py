@@ -21,6 +21,7 @@ from ..constants import MessageState, ReceiverSettleMode, SenderSettleMode
 from ..engine.delivery import OutgoingDelivery
 from ..message import ALREADY_SETTLED, Message
 from ..transport.driver import BackgroundTask
+from ._lock import Lock
 from .connection_async import ConnectionAsync
 from .receiver_async import PREFETCH, MessageReceiverAsync
 from .sender_async import MessageSenderAsync, finish, timed_out
@@ -86,6 +87,9 @@ class AMQPClientAsync(LoopBound):
     """
 
     _address_type: type[address.Address] = address.Address
+    #: What connections and sessions are made of; `sender_type` and `receiver_type` likewise.
+    connection_type: type[ConnectionAsync] = ConnectionAsync
+    session_type: type[SessionAsync] = SessionAsync
 
     @also_in_order(
         *("remote_address", "auth", "client_name", "loop", "debug", "error_policy", "keep_alive_interval"),
@@ -137,9 +141,7 @@ class AMQPClientAsync(LoopBound):
         self._ext_connection = False
         self._session: SessionAsync | None = None
         self._keep_alive_task: BackgroundTask | None = None
-        self._opening = asyncio.Lock()
-        self.connection_type = ConnectionAsync
-        self.session_type = SessionAsync
+        self._opening = Lock(self._new_waiter)
         self.message_handler: Any = None
 
     def _default_auth(self) -> AMQPAuth:
@@ -189,7 +191,7 @@ class AMQPClientAsync(LoopBound):
                 outgoing_window=self._outgoing_window,
                 handle_max=self._handle_max,
                 on_attach=self._on_attach,
-                loop=self._loop,
+                **self._internal_kwargs,
             )
             self._shutdown = False
             if self._keep_alive_interval:
@@ -221,7 +223,7 @@ class AMQPClientAsync(LoopBound):
             error_policy=self._error_policy,
             debug=self._debug_trace,
             encoding=self._encoding,
-            loop=self._loop,
+            **self._internal_kwargs,
         )
 
     async def _keep_alive(self, connection: ConnectionAsync) -> None:
@@ -305,14 +307,25 @@ class AMQPClientAsync(LoopBound):
                     if connection is not None and not self._ext_connection:
                         await connection.destroy_async()
 
-    async def _redirect(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
+    async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
+        """Go on at the address that a redirect names, as `auth`; messages that are queued here are dropped.
+
+        Raises ValueError where the connection is shared.
+        """
+        self._check_not_shared()
+        await self.close_async()
+        self._point_at(redirect, auth)
+        await self.open_async()
+
+    def _check_not_shared(self) -> None:
         if self._ext_connection:
             raise ValueError("Clients with a shared connection cannot be automatically redirected.")
-        await self.close_async()
+
+    def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
+        """Use this address from now on, with nothing left of what was queued."""
         self._remote_address = self._address_type(redirect.address, self._encoding)
         self._hostname = self._remote_address.hostname
         self._auth = auth or self._default_auth()
-        await self.open_async()
 
     async def __aenter__(self) -> Self:
         await self.open_async()
@@ -360,6 +373,7 @@ class SendClientAsync(AMQPClientAsync):
     """
 
     _address_type = address.Target
+    sender_type: type[MessageSenderAsync] = MessageSenderAsync
 
     @also_in_order(
         *("target", "auth", "client_name", "loop", "debug", "msg_timeout", "error_policy", "keep_alive_interval"),
@@ -394,7 +408,6 @@ class SendClientAsync(AMQPClientAsync):
         self._in_flight: dict[Message, OutgoingDelivery] = {}
         #: On the driver's clock: when sending goes on after a failure.
         self._resume_at = 0.0
-        self.sender_type = MessageSenderAsync
         super().__init__(
             target,
             auth,
@@ -664,7 +677,7 @@ class SendClientAsync(AMQPClientAsync):
             debug=self._debug_trace,
             encoding=self._encoding,
             desired_capabilities=self._desired_capabilities,
-            loop=self._loop,
+            **self._internal_kwargs,
         )
 
     async def _client_run_async(self) -> bool:
@@ -681,12 +694,8 @@ class SendClientAsync(AMQPClientAsync):
         self._collect()
         return not self._shutdown
 
-    async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
-        """Go on at the address that a redirect names, as `auth`. Messages that are queued are dropped.
-
-        Raises ValueError where the connection is shared.
-        """
-        await self._redirect(redirect, auth)
+    def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
+        super()._point_at(redirect, auth)
         self._pending_messages.clear()
         self._waiting_messages.clear()
         self._in_flight.clear()
@@ -720,6 +729,7 @@ class ReceiveClientAsync(AMQPClientAsync):
     """
 
     _address_type = address.Source
+    receiver_type: type[MessageReceiverAsync] = MessageReceiverAsync
 
     @also_in_order(
         *("source", "auth", "client_name", "loop", "debug", "timeout", "auto_complete", "error_policy"),
@@ -752,7 +762,6 @@ class ReceiveClientAsync(AMQPClientAsync):
         self._was_message_received = False
         self._message_received_callback: Callable[[Message], Any] | None = None
         self._received_messages = ReceivedMessages()
-        self.receiver_type = MessageReceiverAsync
         super().__init__(
             source,
             auth,
@@ -818,10 +827,10 @@ class ReceiveClientAsync(AMQPClientAsync):
         patience = min(times, default=None)
         batch: list[Message] = []
         self._take_received(batch, most)
-        # Once there is something, what comes right behind it is taken too.
+        # Once there is something, what has arrived by the next turn is taken too.
         while len(batch) < most:
             left = most - len(batch)
-            receiver = await self._ready(_ROUND if batch else patience, left)
+            receiver = await self._ready(0.0 if batch else patience, left)
             if receiver is None:
                 break
             if self._is_plain():
@@ -924,16 +933,15 @@ class ReceiveClientAsync(AMQPClientAsync):
             debug=self._debug_trace,
             encoding=self._encoding,
             desired_capabilities=self._desired_capabilities,
-            loop=self._loop,
+            **self._internal_kwargs,
         )
 
     async def _client_run_async(self) -> bool:
         await self._receive(_ROUND, None)
         return not self._shutdown
 
-    async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
-        """Go on at the address that a redirect names, as `auth`. Raises ValueError where the connection is shared."""
-        await self._redirect(redirect, auth)
+    def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
+        super()._point_at(redirect, auth)
         self._received_messages = ReceivedMessages()
 
 

@@ -27,6 +27,7 @@ from ..exceptions import AddressError
 from ..transport.address import PORT_PLAIN, PORT_TLS, Endpoint, redacted
 from ..transport.driver import Driver
 from ..transport.event_loop import EventLoopDriver
+from ._lock import Lock
 from .utils import LoopBound
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class ConnectionAsync(LoopBound):
         self._level = logging.INFO if debug else logging.DEBUG
         self._connection: Connection | None = None
         self._keeper: TokenKeeper | None = None
-        self._opening = asyncio.Lock()
+        self._opening = Lock(self._new_waiter)
         self._async_lock = asyncio.Lock()
         self._thread = 0
         self._holds_auth = False
@@ -272,11 +273,19 @@ class ConnectionAsync(LoopBound):
         if connection is not None and connection.is_open:
             connection._engine.write(EMPTY_FRAME)
 
-    def _call_soon_threadsafe(self, function: Callable[[], None]) -> None:
+    def _call_from_elsewhere(self, function: Callable[[], None]) -> None:
         """Run the function in the thread of the connection, soon; may be called in any thread."""
         driver = self.modern._driver
         assert isinstance(driver, EventLoopDriver)
-        driver.loop.call_soon_threadsafe(function)
+
+        def run() -> None:
+            try:
+                function()
+            except RuntimeError as error:
+                # Whoever wanted it has gone on already.
+                _log.warning("%s", error)
+
+        driver.loop.call_soon_threadsafe(run)
 
     # --- the end ----------------------------------------------------------------------------------------------
 

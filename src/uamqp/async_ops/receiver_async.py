@@ -236,7 +236,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
             raise _cannot_tell(error)
         connection = self._session._connection
         if get_ident() != connection._thread:
-            connection._call_soon_threadsafe(partial(_say_or_log, delivery, response))
+            connection._call_from_elsewhere(partial(_say, delivery, response))
         elif response is ACCEPTED and delivery.state is None:
             delivery.accept()
         else:
@@ -264,14 +264,6 @@ def _say(delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
             delivery.accept()
     except exceptions.AMQPError as error:
         raise _cannot_tell(error) from error
-
-
-def _say_or_log(delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
-    """As `_say`, where who wanted it said has gone on already."""
-    try:
-        _say(delivery, response)
-    except RuntimeError as error:
-        _log.warning("%s", error)
 
 
 def _cannot_tell(error: exceptions.AMQPError) -> RuntimeError:

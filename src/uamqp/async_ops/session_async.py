@@ -11,6 +11,7 @@ from .._signatures import also_in_order
 from ..aio.session import Session
 from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..message import Message
+from ._lock import Lock
 from .connection_async import ConnectionAsync
 from .utils import LoopBound
 
@@ -57,7 +58,7 @@ class SessionAsync(LoopBound):
         self.handle_max = HANDLE_MAX if handle_max is None else handle_max
         self._on_attach = on_attach
         self._session: Session | None = None
-        self._beginning = asyncio.Lock()
+        self._beginning = Lock(self._new_waiter)
 
     async def begin_async(self) -> None:
         """Begin the session, and open the connection where that was not done; safe to call twice.

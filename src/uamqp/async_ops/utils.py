@@ -5,6 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from ..transport.driver import Waiter
+
+
+def get_running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that is running, else the one that the thread has. Raises RuntimeError where there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.get_event_loop_policy().get_event_loop()
+
+
+def get_dict_with_loop_if_needed(loop: asyncio.AbstractEventLoop | None) -> dict[str, Any]:
+    """The loop as keyword arguments: none where there is no loop."""
+    return {} if loop is None else {"loop": loop}
+
 
 class LoopBound:
     """An object that may be told its event loop; it then refuses to be used in another one.
@@ -16,12 +31,17 @@ class LoopBound:
         if loop is not None and not isinstance(loop, asyncio.AbstractEventLoop):
             raise TypeError(f"loop is an event loop, not {type(loop).__name__}")
         self._loop = loop
-        self._internal_kwargs: dict[str, Any] = {}
+        #: The argument `loop` for what is made by this object, where there is one.
+        self._internal_kwargs = get_dict_with_loop_if_needed(loop)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop that was given, else the one that is running. Raises RuntimeError where there is neither."""
         return self._loop or asyncio.get_running_loop()
+
+    def _new_waiter(self) -> Waiter:
+        """Something to wait for."""
+        return asyncio.get_running_loop().create_future()
 
     def _check_loop(self) -> None:
         if self._loop is not None and self._loop is not asyncio.get_running_loop():

@@ -36,7 +36,7 @@ _LONGEST_WAIT: Final = 86_400.0
 _MANY_TIMERS: Final = 64
 
 
-class _Waiter:
+class BlockingWaiter:
     """What a coroutine yields to the trampoline, and is resumed for."""
 
     __slots__ = ("_done", "_result")
@@ -52,7 +52,7 @@ class _Waiter:
         self._done = True
         self._result = result
 
-    def __await__(self) -> Generator[_Waiter, None, bool]:
+    def __await__(self) -> Generator[BlockingWaiter, None, bool]:
         while not self._done:
             yield self
         return self._result
@@ -112,7 +112,7 @@ class BlockingDriver(Driver):
     """Drives one connection from the threads that call into it."""
 
     def __init__(self) -> None:
-        self.waiter = _Waiter
+        self.waiter = BlockingWaiter
         self.now = time.monotonic
         self.deadlines = Deadlines(time.monotonic, self.call_at)
         # A call may come from inside another one of the same thread: from the iterable given to `send_many`, say.

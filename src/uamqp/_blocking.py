@@ -1,0 +1,45 @@
+"""What the blocking classes of the uamqp 1.6 API have in common: they run the coroutines of the asynchronous ones."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Self, TypeVar
+
+from .async_ops.utils import LoopBound
+from .transport.blocking import BlockingDriver, BlockingWaiter
+from .transport.driver import Waiter
+
+T = TypeVar("T")
+
+
+class Blocking(LoopBound):
+    """The blocking face of an asynchronous class, from which it also inherits.
+
+    Methods whose names end in ``_async`` are coroutines for the inside; the others are for programs. Several threads
+    may use one object. Inside a running event loop and after `fork`, calls raise an error instead of blocking.
+    """
+
+    def _new_waiter(self) -> Waiter:
+        return BlockingWaiter()
+
+    def _check_loop(self) -> None:
+        """There is none."""
+
+    def _driver(self) -> BlockingDriver:
+        """What moves the bytes of the connection that this belongs to."""
+        raise NotImplementedError
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, in this thread."""
+        try:
+            driver = self._driver()
+        except BaseException:
+            coroutine.close()
+            raise
+        return driver.run(coroutine)
+
+    async def __aenter__(self) -> Self:
+        raise TypeError(f"{type(self).__name__} is for blocking code: use 'with', or {type(self).__name__}Async")
+
+    async def __aexit__(self, *args: object) -> None:
+        """Never called; there so that `async with` gives the error of `__aenter__`."""

@@ -1,0 +1,59 @@
+"""Senders of the blocking API of uamqp 1.6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import address, constants, errors
+from ._blocking_link import BlockingLink
+from .async_ops.sender_async import MessageSenderAsync
+from .constants import MessageState, ReceiverSettleMode, SenderSettleMode
+from .message import Message
+from .session import Session
+
+
+class MessageSender(BlockingLink, MessageSenderAsync):
+    """A link that sends messages to one node, in blocking code.
+
+    Arguments, attributes and errors are those of `MessageSenderAsync`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        source: address.Address | str | bytes | None,
+        target: address.Address | str | bytes,
+        name: str | bytes | None = None,
+        send_settle_mode: SenderSettleMode | None = SenderSettleMode.Unsettled,
+        receive_settle_mode: ReceiverSettleMode | None = ReceiverSettleMode.PeekLock,
+        max_message_size: int | None = constants.MAX_MESSAGE_LENGTH_BYTES,
+        link_credit: int | None = None,
+        properties: Mapping[Any, Any] | None = None,
+        error_policy: errors.ErrorPolicy | None = None,
+        debug: bool = False,
+        encoding: str = "UTF-8",
+        desired_capabilities: Any = None,
+    ) -> None:
+        super().__init__(
+            session,
+            source,
+            target,
+            name,
+            send_settle_mode,
+            max_message_size,
+            properties,
+            desired_capabilities,
+            receive_settle_mode=receive_settle_mode,
+            link_credit=link_credit,
+            error_policy=error_policy,
+            debug=debug,
+            encoding=encoding,
+        )
+
+    def send(self, message: Message, callback: Callable[..., Any] | None = None, timeout: float = 0) -> MessageState:
+        """Send one message. With a callback it returns at once, and `work` has it called when the outcome is there.
+
+        Arguments, result and errors are those of `MessageSenderAsync.send_async`.
+        """
+        return self._run(self.send_async(message, callback, timeout))
