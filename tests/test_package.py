@@ -34,6 +34,7 @@ LEGACY = {
     "constants",
     "errors",
     "message",
+    "mgmt_operation",
     "receiver",
     "sender",
     "session",

@@ -12,10 +12,9 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
-from uuid import uuid4
 
-from ..codec.definitions import Error, Source, Target
-from ..codec.message import Message, Properties, Value
+from ..codec.definitions import Error
+from ..codec.message import Message, Value
 from ..codec.values import Symbol
 from ..engine.delivery import IncomingDelivery
 from ..engine.sasl import Mechanism
@@ -23,9 +22,7 @@ from ..exceptions import AMQPError, ConnectionEnded, OperationTimeout, TokenErro
 from ..transport.driver import BackgroundTask
 from .connection import Connection
 from .link import Link
-from .receiver import Receiver
-from .sender import Sender
-from .session import Session
+from .request import Requests
 
 NODE: Final = "$cbs"
 _UNAUTHORIZED: Final = Symbol("amqp:unauthorized-access")
@@ -104,7 +101,7 @@ class TokenKeeper:
         self._clock = clock
         self._sleep = sleep or connection._driver.sleep
         self._token: Token | None = None
-        self._requests: _Requests | None = None
+        self._requests: Requests | None = None
         self._task: BackgroundTask | None = None
         self._guarded: list[Link] = []
 
@@ -141,9 +138,7 @@ class TokenKeeper:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-        requests, self._requests = self._requests, None
-        if requests is not None:
-            await requests.close()
+        await self._detach()
 
     async def _put_first(self) -> None:
         token = await self._get_token()
@@ -164,12 +159,36 @@ class TokenKeeper:
     async def _put(self, token: Token) -> None:
         if token.expires_at is not None and token.expires_at <= self._clock():
             raise TokenError(f"the token for {self._audience} has expired")
-        if self._requests is None or not self._requests.usable:
-            if self._requests is not None:
-                await self._requests.close()
-            self._requests = await _Requests.open(self._connection, self._timeout)
-        await self._requests.put(self._audience, token, self._timeout)
+        requests = self._requests
+        if requests is None or not requests.usable:
+            await self._detach()
+            requests = self._requests = await self._attach()
+        message = Message(
+            Value(token.text),
+            application_properties={"operation": "put-token", "type": token.kind, "name": self._audience},
+        )
+        try:
+            answer = await requests.request(message, self._timeout)
+        except OperationTimeout:
+            raise OperationTimeout(
+                f"the peer did not answer put-token for {self._audience} within {self._timeout:g} s"
+            ) from None
+        _check_status(answer, self._audience)
         self._token = token
+
+    async def _attach(self) -> Requests:
+        """Attach to ``$cbs``, in a session of its own."""
+        session = await self._connection.session(timeout=self._timeout)
+        try:
+            return await Requests.open_paired(session, NODE, self._timeout)
+        except BaseException:
+            await session.close(timeout=self._timeout)
+            raise
+
+    async def _detach(self) -> None:
+        requests, self._requests = self._requests, None
+        if requests is not None:
+            await requests.session.close()
 
     async def _keep(self) -> None:
         """Renew as long as that works; the body of the background task."""
@@ -223,63 +242,6 @@ class TokenKeeper:
                 endpoint.detach(error=Error(_UNAUTHORIZED, "the token of the client has expired"))
                 endpoint.ended(error)
         self._guarded.clear()
-
-
-class _Requests:
-    """A link pair to ``$cbs`` in a session of its own; one request at a time."""
-
-    def __init__(self, session: Session, sender: Sender, receiver: Receiver, reply_to: str) -> None:
-        self._session = session
-        self._sender = sender
-        self._receiver = receiver
-        self._reply_to = reply_to
-
-    @classmethod
-    async def open(cls, connection: Connection, timeout: float) -> _Requests:
-        """Attach both links."""
-        session = await connection.session(timeout=timeout)
-        try:
-            reply_to = f"cbs-reply-{uuid4()}"
-            # Termini of our own, because the name of the node is the same with all peers.
-            sender = await session.sender(None, target=Target(address=NODE), timeout=timeout)
-            receiver = await session.receiver(
-                None, source=Source(address=NODE), target=Target(address=reply_to), prefetch=10, timeout=timeout
-            )
-        except BaseException:
-            await session.close(timeout=timeout)
-            raise
-        return cls(session, sender, receiver, reply_to)
-
-    @property
-    def usable(self) -> bool:
-        """Whether both links are attached."""
-        return self._sender.error is None and self._receiver.error is None
-
-    async def put(self, audience: str, token: Token, timeout: float) -> None:
-        """One put-token and its answer."""
-        driver = self._session.connection._driver
-        deadline = driver.now() + timeout
-        request_id = str(uuid4())
-        request = Message(
-            Value(token.text),
-            properties=Properties(message_id=request_id, reply_to=self._reply_to),
-            application_properties={"operation": "put-token", "type": token.kind, "name": audience},
-        )
-        await self._sender.send(request, timeout=timeout)
-        while True:
-            try:
-                answer = await self._receiver.receive(timeout=max(0.0, deadline - driver.now()))
-            except OperationTimeout:
-                raise OperationTimeout(
-                    f"the peer did not answer put-token for {audience} within {timeout:g} s"
-                ) from None
-            answer.accept()
-            # An answer to an earlier request, given up meanwhile, is passed over.
-            if answer.message.properties.correlation_id in (request_id, None):
-                return _check_status(answer, audience)
-
-    async def close(self) -> None:
-        await self._session.close()
 
 
 def _check_status(answer: IncomingDelivery, audience: str) -> None:

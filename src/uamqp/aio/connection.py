@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ..codec.definitions import Error
+from ..codec.message import Message
 from ..codec.values import Symbol
 from ..engine.connection import ConnectionEndpoint
 from ..engine.delivery import IncomingDelivery, OutgoingDelivery
@@ -37,6 +38,7 @@ from .options import (
     Timeout,
     connection_options,
 )
+from .request import Requests
 from .session import Session
 from .signal import Signal
 
@@ -137,6 +139,8 @@ class Connection(Observer):
         self._options = options
         self._changed = Signal(driver)
         self._default_session: Session | None = None
+        #: By address: what asks and hears the answers.
+        self._requests: dict[str, Requests] = {}
         self.path = options.endpoint.path
         self.container_id = options.container_id
         settings = ConnectionSettings(
@@ -262,6 +266,36 @@ class Connection(Observer):
     async def _attach_receiver(self, address: str | None, options: ReceiverOptions) -> Receiver:
         session = await self._shared_session(options.get("timeout", DEFAULT))
         return await session.receiver(address, **options)
+
+    async def request(self, address: str, message: Message, *, timeout: Timeout = DEFAULT) -> Message:
+        """Send a request to a node that answers, and wait for the answer. Any number may be under way at once.
+
+        Args:
+            address: the node, such as ``$management``.
+            message: the request; its ``message_id`` and ``reply_to`` are set here.
+            timeout: seconds for the answer.
+
+        Returns:
+            The answer, which is accepted. What it says, also of failure, is for the caller to read.
+
+        Raises:
+            OperationTimeout: no answer in time; whether the request was carried out is not known.
+            DeliveryFailed: the node did not take the request.
+            LinkDetached, SessionEnded, ConnectionEnded: there is no such node, or it is gone.
+        """
+        seconds = self._seconds(timeout)
+        requests = self._requests.get(address)
+        if requests is None or not requests.usable:
+            session = await self._shared_session(timeout)
+            opened = await Requests.open_dynamic(session, address, seconds)
+            requests = self._requests.get(address)
+            if requests is not None and requests.usable:
+                # Another task was faster.
+                await opened.close(seconds)
+            else:
+                requests = self._requests[address] = opened
+        answer = await requests.request(message, seconds)
+        return answer.message
 
     # -- the end -------------------------------------------------------------------------------------------------
 

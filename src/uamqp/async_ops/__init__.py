@@ -2,6 +2,7 @@
 
 from .client_async import AMQPClientAsync, AsyncMessageIter, ReceiveClientAsync, SendClientAsync
 from .connection_async import ConnectionAsync
+from .mgmt_operation_async import MgmtOperationAsync
 from .receiver_async import MessageReceiverAsync
 from .sender_async import MessageSenderAsync
 from .session_async import SessionAsync
@@ -12,6 +13,7 @@ __all__ = [
     "ConnectionAsync",
     "MessageReceiverAsync",
     "MessageSenderAsync",
+    "MgmtOperationAsync",
     "ReceiveClientAsync",
     "SendClientAsync",
     "SessionAsync",

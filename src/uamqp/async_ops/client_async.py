@@ -275,9 +275,32 @@ class AMQPClientAsync(LoopBound):
         await self._connection.work_async()
         return True
 
-    async def mgmt_request_async(self, message: Message, operation: Any, *args: Any, **kwargs: Any) -> Message:
-        """A request to the management node. Raises NotSupported: it is not there yet."""
-        raise errors.NotSupported("management requests (mgmt_request_async) are not there yet")
+    async def mgmt_request_async(
+        self,
+        message: Message,
+        operation: str | bytes,
+        op_type: str | bytes | None = None,
+        node: str | bytes | None = None,
+        callback: Callable[..., Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Send a request to a management node, and wait for its answer.
+
+        Args:
+            node: the address of the node; ``$management`` by default.
+            callback: is given status code, answer and description; its result becomes that of this call.
+            message, operation, op_type, **kwargs: as in `SessionAsync.mgmt_request_async`.
+
+        Returns, raises: as `SessionAsync.mgmt_request_async`, and `open_async`.
+        """
+        await self.auth_complete_async()
+        session = self._session
+        if session is None:
+            raise self._closed()
+        return await session.mgmt_request_async(
+            *(message, operation, op_type, node or b"$management"),
+            **{"callback": callback, "encoding": self._encoding, "debug": self._debug_trace, **kwargs},
+        )
 
     # --- the end ----------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..message import Message
 from ._lock import Lock
 from .connection_async import ConnectionAsync
+from .mgmt_operation_async import MgmtOperationAsync
 from .utils import LoopBound
 
 #: Is called with source, target, link properties and error of each attach that the peer sends in a session.
@@ -58,6 +59,7 @@ class SessionAsync(LoopBound):
         self.handle_max = HANDLE_MAX if handle_max is None else handle_max
         self._on_attach = on_attach
         self._session: Session | None = None
+        self._mgmt_links: dict[str | bytes, MgmtOperationAsync] = {}
         self._beginning = Lock(self._new_waiter)
 
     async def begin_async(self) -> None:
@@ -88,12 +90,45 @@ class SessionAsync(LoopBound):
             raise errors.AMQPConnectionError("the session has not begun; await begin_async() first")
         return self._session
 
-    async def mgmt_request_async(self, message: Message, operation: Any, *args: Any, **kwargs: Any) -> Message:
-        """A request to the management node. Raises NotSupported: it is not there yet."""
-        raise errors.NotSupported("management requests (mgmt_request_async) are not there yet")
+    async def mgmt_request_async(
+        self,
+        message: Message,
+        operation: str | bytes,
+        op_type: str | bytes | None = None,
+        node: str | bytes = b"$management",
+        **kwargs: Any,
+    ) -> Any:
+        """Send a request to a management node, and wait for its answer.
+
+        Args:
+            message: the request; its application properties gain ``operation`` and ``type``.
+            operation: what to do.
+            op_type: to what kind of thing; ``empty`` where there is none.
+            node: the address of the node. Its links are attached once, and kept.
+            **kwargs: ``callback``, a function that is given status code, answer and description, and whose result
+                becomes that of this call; ``timeout``, milliseconds, 0 (the default) waits for ever;
+                ``status_code_field`` and ``description_fields``, the names of application properties of the answer;
+                ``encoding``, of str; ``debug``.
+
+        Returns:
+            The answer, whatever its status code is, or what `callback` returned.
+
+        Raises:
+            TimeoutError: there was no answer in time.
+            AMQPConnectionError: there is no such node, or the connection is gone.
+            ValueError: the answer has no status code.
+        """
+        timeout = kwargs.pop("timeout", None) or 0
+        callback = kwargs.pop("callback", None)
+        operations = self._mgmt_links.get(node)
+        if operations is None:
+            operations = self._mgmt_links[node] = MgmtOperationAsync(self, target=node, **kwargs)
+        status, answer, description = await operations.execute_async(operation, op_type, message, timeout=timeout)
+        return answer if callback is None else callback(status, answer, description)
 
     async def destroy_async(self) -> None:
         """End the session and its links; safe to call twice. The connection lives on."""
+        self._mgmt_links.clear()
         async with self._beginning:
             session, self._session = self._session, None
             if session is not None:

@@ -184,6 +184,9 @@ class Connection(_Face):
     def receiver(self, address: str | None, **options: Unpack[ReceiverOptions]) -> Receiver:
         return Receiver(self._driver.run(self._aio.receiver(address, **options).open()), self._driver)
 
+    def request(self, address: str, message: Message, *, timeout: Timeout = DEFAULT) -> Message:
+        return self._driver.run(self._aio.request(address, message, timeout=timeout))
+
     def close(self, *, timeout: Timeout = DEFAULT) -> None:
         WATCH.remove(self._driver)
         self._driver.run(self._aio.close(timeout=timeout))

@@ -1,0 +1,137 @@
+"""Requests to a node, and their answers: two links, and ids that tell which answer is for whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from ..codec.definitions import Source, Target
+from ..codec.message import Message
+from ..exceptions import AMQPError, DecodeError, OperationTimeout
+from ..transport.driver import BackgroundTask, Waiter, wake
+
+if TYPE_CHECKING:
+    from ..engine.delivery import IncomingDelivery
+    from .receiver import Receiver
+    from .sender import Sender
+    from .session import Session
+
+#: Answers that the node may send ahead.
+_CREDIT = 100
+
+
+class Requests:
+    """A link pair to one node. Any number of requests may be under way at once.
+
+    Args:
+        session: where the links are.
+        sender: to the node.
+        receiver: from where its answers come.
+        reply_to: the address that the node is told to answer to.
+    """
+
+    def __init__(self, session: Session, sender: Sender, receiver: Receiver, reply_to: str) -> None:
+        self._session = session
+        self._sender = sender
+        self._receiver = receiver
+        self._reply_to = reply_to
+        self._driver = session.connection._driver
+        self._waiting: dict[str, Waiter] = {}
+        self._answers: dict[str, IncomingDelivery] = {}
+        self._reader: BackgroundTask = self._driver.spawn(self._read(), f"answers for {reply_to}")
+
+    @classmethod
+    async def open_dynamic(cls, session: Session, node: str, timeout: float | None) -> Requests:
+        """Attach to a node that answers to any address: here to one that the peer makes up."""
+        receiver = await session.receiver(None, dynamic=True, prefetch=_CREDIT, timeout=timeout)
+        try:
+            sender = await session.sender(node, timeout=timeout)
+        except BaseException:
+            await receiver.close(timeout=timeout)
+            raise
+        return cls(session, sender, receiver, receiver.address or "")
+
+    @classmethod
+    async def open_paired(cls, session: Session, node: str, timeout: float | None) -> Requests:
+        """Attach to a node that answers over a link from itself, such as ``$cbs``."""
+        reply_to = f"reply-{uuid4()}"
+        # Termini of our own, because the name of the node is the same with all peers.
+        receiver = await session.receiver(
+            None, source=Source(address=node), target=Target(address=reply_to), prefetch=_CREDIT, timeout=timeout
+        )
+        try:
+            sender = await session.sender(
+                None, source=Source(address=reply_to), target=Target(address=node), timeout=timeout
+            )
+        except BaseException:
+            await receiver.close(timeout=timeout)
+            raise
+        return cls(session, sender, receiver, reply_to)
+
+    @property
+    def session(self) -> Session:
+        """Where the links are."""
+        return self._session
+
+    @property
+    def usable(self) -> bool:
+        """Whether both links are attached."""
+        return self._sender.error is None and self._receiver.error is None
+
+    async def request(self, message: Message, timeout: float | None) -> IncomingDelivery:
+        """Send a request and wait for its answer, which is accepted.
+
+        Raises:
+            OperationTimeout: there was no answer within `timeout` seconds.
+            DeliveryFailed: the node did not take the request.
+            LinkDetached, SessionEnded, ConnectionEnded: a link is gone.
+        """
+        started = self._driver.now()
+        id = message.properties.message_id = str(uuid4())
+        message.properties.reply_to = self._reply_to
+        waiter = self._waiting[id] = self._driver.waiter()
+        try:
+            await self._sender.send(message, timeout=timeout)
+            left = None if timeout is None else max(0.0, timeout - (self._driver.now() - started))
+            if not await self._driver.wait(waiter, left):
+                raise OperationTimeout(f"no answer to the request within {timeout:g} s")
+            answer = self._answers.get(id)
+            if answer is None:
+                error = self._receiver.error
+                assert error is not None
+                raise error.again()
+            return answer
+        finally:
+            del self._waiting[id]
+            self._answers.pop(id, None)
+
+    async def _read(self) -> None:
+        """Hand out the answers; the body of the background task."""
+        try:
+            while True:
+                answer = await self._receiver.receive(timeout=None)
+                answer.accept()
+                self._hand_out(answer)
+        except AMQPError:
+            for waiter in self._waiting.values():
+                wake(waiter)
+
+    def _hand_out(self, answer: IncomingDelivery) -> None:
+        try:
+            id = answer.message.properties.correlation_id
+        except DecodeError:
+            return
+        if id is None and len(self._waiting) == 1:
+            # Not every node says what it answers to.
+            (id,) = self._waiting
+        waiter = self._waiting.get(id) if isinstance(id, str) else None
+        # An answer to an earlier request, given up meanwhile, is passed over.
+        if waiter is not None and not waiter.done():
+            self._answers[str(id)] = answer
+            wake(waiter)
+
+    async def close(self, timeout: float | None) -> None:
+        """Detach from the node; safe to call twice."""
+        self._reader.cancel()
+        await self._sender.close(timeout=timeout)
+        await self._receiver.close(timeout=timeout)

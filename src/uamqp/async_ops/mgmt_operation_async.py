@@ -1,0 +1,121 @@
+"""Management requests of the asynchronous API."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import errors, exceptions
+from .._legacy import octets, text
+from ..aio.request import Requests
+from ..codec import message as codec
+from ..codec.primitives import LEGACY
+from ..message import Message
+from ._lock import Lock
+from .utils import LoopBound
+
+if TYPE_CHECKING:
+    from .session_async import SessionAsync
+
+_log = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """What a management node said.
+
+    Attributes:
+        status: the status code.
+        message: the answer, which is settled.
+        description: what it says of the status, as bytes.
+    """
+
+    status: int
+    message: Message
+    description: bytes
+
+
+class MgmtOperationAsync(LoopBound):
+    """Requests to one management node.
+
+    Args:
+        session: where the links will be.
+        target: the address of the node; ``$management`` by default.
+        debug: log what happens at level INFO.
+        status_code_field, description_fields: the application properties of answers that have status and description.
+        encoding: of str.
+        loop: the event loop, as a check.
+    """
+
+    def __init__(
+        self,
+        session: SessionAsync,
+        target: str | bytes | None = None,
+        debug: bool = False,
+        status_code_field: str | bytes = b"statusCode",
+        description_fields: str | bytes = b"statusDescription",
+        encoding: str = "UTF-8",
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(loop)
+        self._session = session
+        self._encoding = encoding
+        self._level = logging.INFO if debug else logging.DEBUG
+        self.target = octets(target or b"$management", encoding)
+        self._status_code_field = octets(status_code_field, encoding)
+        self._description_field = octets(description_fields, encoding)
+        self._requests: Requests | None = None
+        self._opening = Lock(session._new_waiter)
+
+    async def execute_async(
+        self, operation: str | bytes, op_type: str | bytes | None, message: Message, timeout: float = 0
+    ) -> Answer:
+        """Send a request, and wait for its answer.
+
+        Args:
+            operation: what to do.
+            op_type: to what kind of thing; ``empty`` where there is none.
+            message: the request.
+            timeout: milliseconds; 0 waits for ever.
+
+        Raises: as `SessionAsync.mgmt_request_async`.
+        """
+        request = codec.Message.decode(*message._to_send())
+        request.application_properties["operation"] = text(operation, self._encoding)
+        request.application_properties["type"] = text(op_type or b"empty", self._encoding)
+        with errors.translated(self._session._connection.error_policy):
+            requests = await self._attached()
+            try:
+                delivery = await requests.request(request, timeout / 1000 if timeout else None)
+            except exceptions.OperationTimeout as error:
+                raise TimeoutError(f"Failed to receive mgmt response in {timeout}ms") from error
+        answer = Message(message=codec.Message.decode(delivery.payload, delivery.message_format, LEGACY))
+        facts = answer.application_properties or {}
+        status, description = facts.get(self._status_code_field), facts.get(self._description_field)
+        if not isinstance(status, int):
+            raise ValueError(
+                "Management Operation error ocurred. "
+                f"The answer has no {self._status_code_field.decode(self._encoding, 'replace')}."
+            )
+        _log.log(self._level, "%r of %r: %s", operation, self.target, status)
+        return Answer(status, answer, b"None" if description is None else description)
+
+    async def _attached(self) -> Requests:
+        self._check_loop()
+        async with self._opening:
+            if self._requests is None or not self._requests.usable:
+                await self._session.begin_async()
+                try:
+                    self._requests = await Requests.open_paired(
+                        self._session.modern, self.target.decode(self._encoding), None
+                    )
+                except exceptions.LinkDetached as error:
+                    raise errors.AMQPConnectionError(f"Failed to open mgmt link: {error}") from error
+            return self._requests
+
+    async def destroy_async(self) -> None:
+        """Detach from the node; safe to call twice."""
+        async with self._opening:
+            requests, self._requests = self._requests, None
+            if requests is not None:
+                await requests.close(None)

@@ -1,0 +1,138 @@
+"""Management requests of the uamqp 1.6 API, asynchronous and blocking, against the embedded broker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from uamqp import (
+    AMQPClient,
+    AMQPClientAsync,
+    Connection,
+    ConnectionAsync,
+    Message,
+    MgmtOperation,
+    MgmtOperationAsync,
+    Session,
+    SessionAsync,
+    errors,
+)
+from uamqp.broker import Broker
+from uamqp.broker.peer import Peer, Service
+from uamqp.codec.message import Message as Modern
+
+
+class Silent(Service):
+    def handle(self, peer: Peer, message: Modern) -> None:
+        """Say nothing."""
+
+
+class Statusless(Service):
+    def handle(self, peer: Peer, message: Modern) -> None:
+        self.reply(peer, message, Modern(b"no status"))
+
+
+class Azure(Service):
+    """Answers with other field names."""
+
+    def handle(self, peer: Peer, message: Modern) -> None:
+        facts = dict(message.application_properties)
+        self.reply(peer, message, Modern(b"", application_properties={"status-code": 202, "facts": str(facts)}))
+
+
+def prepare(broker: Broker) -> None:
+    broker.queue("q")
+    for node in (Silent("$silent"), Statusless("$statusless"), Azure("$azure")):
+        broker._add(node)
+
+
+@pytest.fixture
+async def broker(tidy_loop: None) -> AsyncIterator[Broker]:
+    async with Broker() as broker:
+        prepare(broker)
+        yield broker
+
+
+@pytest.fixture
+def running() -> Iterator[Broker]:
+    with Broker.running() as broker:
+        broker.call(prepare, broker)
+        yield broker
+
+
+def read(name: str = "q") -> Message:
+    return Message(None, application_properties={"name": name})
+
+
+async def test_a_request_and_its_answer(broker: Broker) -> None:
+    async with AMQPClientAsync(f"{broker.url}/q") as client:
+        request = read()
+        answer = await client.mgmt_request_async(request, b"READ", op_type=b"queue")
+        assert answer.get_data()[b"name"] == b"q"
+        assert answer.application_properties[b"statusCode"] == 200
+        assert answer.settled
+        assert request.application_properties == {"name": "q"}
+        # Whatever the status.
+        answer = await client.mgmt_request_async(read("nowhere"), "READ", op_type="queue")
+        assert answer.application_properties[b"statusCode"] == 404
+
+
+async def test_a_callback_gives_the_result(broker: Broker) -> None:
+    def on_answer(status: int, answer: Message | None, description: bytes) -> Any:
+        return status, answer is not None, description
+
+    async with AMQPClientAsync(f"{broker.url}/q") as client:
+        given = await client.mgmt_request_async(read(), b"READ", op_type=b"queue", callback=on_answer)
+    assert given == (200, True, b"OK")
+
+
+async def test_the_names_of_fields_and_the_type_where_there_is_none(broker: Broker) -> None:
+    async with AMQPClientAsync(f"{broker.url}/q") as client:
+        terms = {"status_code_field": b"status-code", "description_fields": b"status-description"}
+        answer = await client.mgmt_request_async(read(), b"GO", node=b"$azure", **terms)
+        assert answer.application_properties[b"status-code"] == 202
+        assert b"'operation': 'GO'" in answer.application_properties[b"facts"]
+        assert b"'type': 'empty'" in answer.application_properties[b"facts"]
+        seen: list[Any] = []
+        await client.mgmt_request_async(read(), b"GO", node=b"$azure", callback=lambda *args: seen.append(args))
+        assert seen[0][2] == b"None"
+
+
+async def test_what_can_go_wrong(broker: Broker) -> None:
+    async with AMQPClientAsync(f"{broker.url}/q") as client:
+        with pytest.raises(TimeoutError, match="20ms"):
+            await client.mgmt_request_async(read(), b"READ", node=b"$silent", timeout=20)
+        with pytest.raises(ValueError, match="Management Operation error"):
+            await client.mgmt_request_async(read(), b"READ", node=b"$statusless")
+        with pytest.raises(errors.AMQPConnectionError, match="Failed to open mgmt link"):
+            await client.mgmt_request_async(read(), b"READ", node=b"$nowhere")
+    with pytest.raises(errors.AMQPConnectionError, match="closed"):
+        await client.mgmt_request_async(read(), b"READ")
+
+
+async def test_an_operation_by_itself(broker: Broker) -> None:
+    async with ConnectionAsync(broker.url) as connection, SessionAsync(connection) as session:
+        operation = MgmtOperationAsync(session)
+        assert operation.target == b"$management"
+        status, answer, description = await operation.execute_async(b"READ", b"queue", read())
+        assert (status, description) == (200, b"OK")
+        assert answer.get_data()[b"name"] == b"q"
+        await operation.destroy_async()
+        await operation.destroy_async()
+        assert (await operation.execute_async(b"READ", b"queue", read())).status == 200
+
+
+def test_blocking(running: Broker) -> None:
+    with AMQPClient(f"{running.url}/q") as client:
+        answer = client.mgmt_request(read(), b"READ", op_type=b"queue", callback=lambda status, message, text: message)
+        assert answer.get_data()[b"name"] == b"q"
+        with pytest.raises(TimeoutError):
+            client.mgmt_request(read(), b"READ", node=b"$silent", timeout=20)
+    with Connection(running.url) as connection, Session(connection) as session:
+        answer = session.mgmt_request(read(), b"READ", op_type=b"queue")
+        assert answer.get_data()[b"name"] == b"q"
+        operation = MgmtOperation(session)
+        assert operation.execute(b"READ", b"queue", read()).status == 200
+        operation.destroy()
