@@ -25,11 +25,14 @@ LEGACY = {
     "_blocking",
     "_blocking_link",
     "_legacy",
+    "_platform",
     "_signatures",
     "address",
     "async_ops",
     "authentication",
+    "c_uamqp",
     "client",
+    "compat",
     "connection",
     "constants",
     "errors",
@@ -38,6 +41,7 @@ LEGACY = {
     "receiver",
     "sender",
     "session",
+    "types",
     "utils",
 }
 

@@ -24,7 +24,9 @@ _SUBMODULES = frozenset(
         "async_ops",
         "authentication",
         "broker",
+        "c_uamqp",
         "client",
+        "compat",
         "connection",
         "constants",
         "errors",
@@ -35,11 +37,13 @@ _SUBMODULES = frozenset(
         "sender",
         "session",
         "sync",
+        "types",
         "utils",
     }
 )
 
 _EXPORTS = {
+    "_Platform": "_platform",
     "AMQPClient": "client",
     "AMQPClientAsync": "async_ops",
     "AsyncMessageIter": "async_ops",
@@ -63,6 +67,7 @@ _EXPORTS = {
     "Source": "address",
     "Target": "address",
     "TransportType": "constants",
+    "get_platform_info": "_platform",
     "receive_message": "client",
     "receive_messages": "client",
     "send_message": "client",

@@ -34,6 +34,14 @@ _TYPED: Final = (bool, Symbol, Char, Array, Described, Float, Decimal, *_INTEGER
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 
 
+class Wrapper:
+    """A value of the uamqp 1.6 API that says itself what it is on the wire."""
+
+    def to_codec(self) -> Any:
+        """The value as the codec wants it."""
+        raise NotImplementedError
+
+
 def incoming(value: Any) -> Any:
     """A decoded value as the uamqp 1.6 API shows it: text as bytes, times as milliseconds, no wrappers."""
     if isinstance(value, str):
@@ -81,7 +89,7 @@ def outgoing(value: Any, encoding: str = "UTF-8") -> Any:
         return {outgoing(key, encoding): outgoing(item, encoding) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [outgoing(item, encoding) for item in value]
-    return value
+    return value.to_codec() if isinstance(value, Wrapper) else value
 
 
 def text(value: str | bytes, encoding: str = "UTF-8") -> str:
@@ -95,12 +103,11 @@ def octets(value: str | bytes, encoding: str = "UTF-8") -> bytes:
 
 
 def names(values: Any, encoding: str = "UTF-8") -> tuple[str, ...]:
-    """Capabilities given as a name or as several, each str or bytes."""
+    """Capabilities given as a name or as several, each str, bytes or a symbol of its own class."""
+    values = outgoing(values, encoding)
     if values is None:
         return ()
-    if isinstance(values, str | bytes):
-        values = (values,)
-    return tuple(text(value, encoding) for value in values)
+    return (values,) if isinstance(values, str) else tuple(values)
 
 
 def fields(values: Mapping[Any, Any] | None, encoding: str = "UTF-8") -> dict[Any, Any] | None:
@@ -108,6 +115,6 @@ def fields(values: Mapping[Any, Any] | None, encoding: str = "UTF-8") -> dict[An
     if not values:
         return None
     return {
-        text(key, encoding) if isinstance(key, str | bytes) else key: outgoing(item, encoding)
+        text(key, encoding) if isinstance(key, str | bytes) else outgoing(key, encoding): outgoing(item, encoding)
         for key, item in values.items()
     }

@@ -9,10 +9,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: The attribute of a method that names the parameters behind self in its second order.
+SECOND_ORDER: Final = "second_order"
 
 
 def also_in_order(*names: str, at: int, when: Callable[[Any], bool]) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -46,6 +49,7 @@ def also_in_order(*names: str, at: int, when: Callable[[Any], bool]) -> Callable
                     args = by_name(args, kwargs)
                 return await unchecked(self, *args, **kwargs)
 
+            setattr(call_async, SECOND_ORDER, names)
             return cast("Callable[P, R]", call_async)
 
         @wraps(method)
@@ -54,6 +58,7 @@ def also_in_order(*names: str, at: int, when: Callable[[Any], bool]) -> Callable
                 args = by_name(args, kwargs)
             return unchecked(self, *args, **kwargs)
 
+        setattr(call, SECOND_ORDER, names)
         return cast("Callable[P, R]", call)
 
     return decorate

@@ -15,6 +15,7 @@ from .async_ops.client_async import AMQPClientAsync, ReceiveClientAsync, SendCli
 from .authentication import AMQPAuth
 from .connection import Connection
 from .constants import MessageState
+from .constants import TransportType as TransportType
 from .message import Message
 from .receiver import MessageReceiver
 from .sender import MessageSender

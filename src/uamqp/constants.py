@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Final
+
+from .c_uamqp import states
 
 #: TCP ports: TLS, plain, and AMQP over a secure web socket.
 DEFAULT_AMQPS_PORT: Final = 5671
@@ -47,21 +49,12 @@ RECEIVE_STATES: Final = (MessageState.ReceivedSettled, MessageState.ReceivedUnse
 PENDING_STATES: Final = (MessageState.WaitingForSendAck, MessageState.WaitingToBeSent)
 
 
-class WireBodyType(IntEnum):
-    """The kinds of body by the numbers that `MessageBodyType` members carry."""
-
-    NoneType = 1
-    DataType = 2
-    SequenceType = 3
-    ValueType = 4
-
-
 class MessageBodyType(Enum):
     """What the body of a message consists of."""
 
-    Data = WireBodyType.DataType
-    Value = WireBodyType.ValueType
-    Sequence = WireBodyType.SequenceType
+    Data = states.MessageBodyType.DataType
+    Value = states.MessageBodyType.ValueType
+    Sequence = states.MessageBodyType.SequenceType
 
 
 BODY_TYPE_C_PYTHON_MAP: Final = {kind.value.value: kind for kind in MessageBodyType}

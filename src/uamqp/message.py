@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Self, cast
 from uuid import UUID
 
 from . import constants, errors
-from ._legacy import fields, incoming, octets, outgoing, text
+from ._legacy import Wrapper, fields, incoming, octets, outgoing, text
 from .codec import message as codec
 from .codec.hot_sections import lone_data
 from .codec.primitives import LEGACY
@@ -47,7 +47,7 @@ class MessageBody:
     #: Whether the content was decoded: then it is shown as it is.
     _decoded = False
 
-    def __init__(self, encoding: str = "UTF-8") -> None:
+    def __init__(self, c_message: Any = None, encoding: str = "UTF-8") -> None:
         self._encoding = encoding
 
     @property
@@ -69,16 +69,16 @@ class DataBody(MessageBody):
     """A body of bytes in one or more sections.
 
     Args:
-        sections: the sections: bytes or str.
+        c_message: the sections, bytes or str; or a message that has them.
         encoding: of str.
     """
 
     _type = MessageBodyType.Data
 
-    def __init__(self, sections: Iterable[Text] = (), encoding: str = "UTF-8") -> None:
-        super().__init__(encoding)
+    def __init__(self, c_message: Iterable[Text] | codec.Message = (), encoding: str = "UTF-8") -> None:
+        super().__init__(c_message, encoding)
         self._sections: list[bytes] = []
-        for section in sections:
+        for section in c_message.data_sections if isinstance(c_message, codec.Message) else c_message:
             self.append(section)
 
     @classmethod
@@ -115,14 +115,19 @@ class DataBody(MessageBody):
 
 
 class SequenceBody(MessageBody):
-    """A body of lists in one or more sections."""
+    """A body of lists in one or more sections.
+
+    Args:
+        c_message: the lists; or a message that has them.
+        encoding: of bytes that are text.
+    """
 
     _type = MessageBodyType.Sequence
 
-    def __init__(self, sections: Iterable[list[Any]] = (), encoding: str = "UTF-8") -> None:
-        super().__init__(encoding)
+    def __init__(self, c_message: Iterable[list[Any]] | codec.Message = (), encoding: str = "UTF-8") -> None:
+        super().__init__(c_message, encoding)
         self._sections: list[list[Any]] = []
-        for section in sections:
+        for section in c_message.sequence_sections if isinstance(c_message, codec.Message) else c_message:
             self.append(section)
 
     def append(self, data: list[Any]) -> None:
@@ -152,13 +157,18 @@ class SequenceBody(MessageBody):
 
 
 class ValueBody(MessageBody):
-    """A body of one value of any type."""
+    """A body of one value of any type.
+
+    Args:
+        c_message: the value; or a message that has it.
+        encoding: of bytes that are text.
+    """
 
     _type = MessageBodyType.Value
 
-    def __init__(self, value: Any = None, encoding: str = "UTF-8") -> None:
-        super().__init__(encoding)
-        self._value = value
+    def __init__(self, c_message: Any = None, encoding: str = "UTF-8") -> None:
+        super().__init__(c_message, encoding)
+        self._value = c_message.body if isinstance(c_message, codec.Message) else c_message
 
     def set(self, value: Any) -> None:
         """Make it another value."""
@@ -329,6 +339,9 @@ class MessageProperties:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if value is not None:
+            if isinstance(value, Wrapper):
+                # Each property has one type, so there is nothing that this one could choose.
+                value = incoming(value.to_codec())
             if name in self._TEXTS:
                 if not _is_text(value):
                     raise TypeError(f"{name} must be str or bytes, not {type(value).__name__}.")

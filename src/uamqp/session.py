@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Self
 
 from ._blocking import Blocking
+from .address import Source as Source
+from .address import Target as Target
 from .async_ops.session_async import OnAttach, SessionAsync
 from .connection import Connection
 from .message import Message

@@ -1,15 +1,23 @@
-"""Shared access signatures and connection strings."""
+"""Shared access signatures, connection strings, and values with their AMQP type."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
+import logging
 import time
+from datetime import datetime as datetime
 from datetime import timedelta
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["create_sas_token", "parse_connection_string"]
+from ._legacy import outgoing
+from .c_uamqp.values import AMQPValue, wrap
+
+__all__ = ["create_sas_token", "data_factory", "get_running_loop", "logger", "parse_connection_string"]
+
+logger: Final = logging.getLogger(__name__)
 
 _HOUR: Final = timedelta(hours=1)
 
@@ -57,3 +65,24 @@ def parse_connection_string(connect_str: str) -> dict[str, str]:
             raise ValueError(f"part {number} of the connection string is not of the form Name=value")
         parts[name] = value
     return parts
+
+
+def data_factory(value: Any, encoding: str = "UTF-8") -> AMQPValue | None:
+    """The value with the AMQP type that it goes out with; None where AMQP has no type for it.
+
+    An int has 32 bits, 64 where it needs them, and is a double beyond. Text is a string, bytes too where they are text,
+    and bytearray is binary.
+
+    Args:
+        value: a plain Python value, or one of `uamqp.types`, or of `uamqp.c_uamqp`, which stay what they are.
+        encoding: of bytes that are text.
+    """
+    return value if isinstance(value, AMQPValue) else wrap(outgoing(value, encoding))
+
+
+def get_running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that is running, else the one that the thread has. Raises RuntimeError where there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.get_event_loop_policy().get_event_loop()

@@ -375,10 +375,10 @@ def test_web_tokens_that_cannot_be_used() -> None:
 
 
 def test_mechanisms_and_names() -> None:
-    assert [m.name for m in SASTokenAsync("host", token="t").mechanisms()] == ["MSSBCBS", "ANONYMOUS"]
-    assert [m.name for m in AMQPAuth("host").mechanisms()] == ["MSSBCBS", "ANONYMOUS"]
-    assert [m.name for m in SASLPlain("u", "p").mechanisms()] == ["PLAIN"]
-    assert [m.name for m in SASLAnonymous("h").mechanisms()] == ["ANONYMOUS"]
+    assert [m.name for m in SASTokenAsync("host", token="t").sasl] == ["MSSBCBS", "ANONYMOUS"]
+    assert [m.name for m in AMQPAuth("host").sasl] == ["MSSBCBS", "ANONYMOUS"]
+    assert [m.name for m in SASLPlain("u", "p").sasl] == ["PLAIN"]
+    assert [m.name for m in SASLAnonymous("h").sasl] == ["ANONYMOUS"]
     assert isinstance(SASTokenAsync("host", token="t"), CBSAsyncAuthMixin)
     assert TokenRetryPolicy().__dict__ == {"retries": 3, "backoff": 0}
     assert TokenRetryPolicy(2, backoff=500).__dict__ == {"retries": 2, "backoff": 0.5}

@@ -22,6 +22,7 @@ from uamqp import (
 from uamqp.broker import Broker
 from uamqp.broker.peer import Peer, Service
 from uamqp.codec.message import Message as Modern
+from uamqp.constants import MgmtOpenStatus
 
 
 class Silent(Service):
@@ -116,12 +117,25 @@ async def test_an_operation_by_itself(broker: Broker) -> None:
     async with ConnectionAsync(broker.url) as connection, SessionAsync(connection) as session:
         operation = MgmtOperationAsync(session)
         assert operation.target == b"$management"
+        assert operation.connection is connection
+        assert operation.open is None
         status, answer, description = await operation.execute_async(b"READ", b"queue", read())
         assert (status, description) == (200, b"OK")
         assert answer.get_data()[b"name"] == b"q"
         await operation.destroy_async()
         await operation.destroy_async()
         assert (await operation.execute_async(b"READ", b"queue", read())).status == 200
+        assert operation.open is MgmtOpenStatus.Ok
+        assert operation.mgmt_error is None
+        refused = MgmtOperationAsync(session, b"$nowhere")
+        with pytest.raises(errors.AMQPConnectionError):
+            await refused.execute_async(b"READ", b"queue", read())
+        assert refused.open is MgmtOpenStatus.Error
+        assert isinstance(refused.mgmt_error, errors.AMQPConnectionError)
+        wrong = MgmtOperationAsync(session, b"$statusless")
+        with pytest.raises(ValueError, match="no statusCode"):
+            await wrong.execute_async(b"READ", b"queue", read())
+        assert isinstance(wrong.mgmt_error, ValueError)
 
 
 def test_blocking(running: Broker) -> None:

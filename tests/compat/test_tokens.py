@@ -13,7 +13,7 @@ import pytest
 
 import uamqp.aio as amqp
 from tests.aio.peers import eventually, peer_server
-from uamqp import Message, errors, exceptions
+from uamqp import Connection, Message, errors, exceptions
 from uamqp.aio.cbs import Token, TokenKeeper
 from uamqp.async_ops import ConnectionAsync, ReceiveClientAsync, SendClientAsync
 from uamqp.authentication import JWTTokenAsync, JWTTokenAuth, SASTokenAsync, SASTokenAuth, TokenRetryPolicy
@@ -585,6 +585,20 @@ async def test_step_by_step(services: Broker, check: Check) -> None:
     await auth.close_authenticator_async()
     await auth.close_authenticator_async()
     await connection.close_async()
+
+
+def test_step_by_step_in_blocking_code() -> None:
+    auth = SASTokenAuth("127.0.0.1", token="token")
+    assert auth.handle_token() == (False, False)
+    with Broker.running() as broker, Connection(broker.url) as connection:
+        auth.create_authenticator(connection)
+        assert auth.handle_token() == (False, False)
+        auth.close_authenticator()
+        auth.close_authenticator()
+
+
+async def test_the_loop_of_a_token() -> None:
+    assert SASTokenAsync("127.0.0.1", token="token").loop is asyncio.get_running_loop()
 
 
 def test_symbols_are_ascii() -> None:

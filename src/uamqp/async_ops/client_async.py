@@ -16,7 +16,9 @@ from uuid import uuid4
 from .. import address, constants, errors, exceptions
 from .._signatures import also_in_order
 from ..authentication import AMQPAuth, SASLAnonymous, SASLPlain
+from ..c_uamqp import TickCounter
 from ..codec.definitions import ACCEPTED
+from ..compat import TimeoutException as TimeoutException
 from ..constants import MessageState, ReceiverSettleMode, SenderSettleMode
 from ..engine.delivery import OutgoingDelivery
 from ..message import ALREADY_SETTLED, Message
@@ -27,6 +29,7 @@ from .receiver_async import PREFETCH, MessageReceiverAsync
 from .sender_async import MessageSenderAsync, finish, timed_out
 from .session_async import OnAttach, SessionAsync
 from .utils import LoopBound
+from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
 _log = logging.getLogger(__name__)
 
@@ -39,14 +42,6 @@ _DONE: Final = MessageState.SendComplete
 _WINDOW: Final = 4000
 #: Seconds that one round of work waits for something to happen.
 _ROUND: Final = 0.05
-
-
-class Counter:
-    """The clock of a client."""
-
-    def get_current_ms(self) -> float:
-        """Milliseconds since some moment in the past."""
-        return monotonic() * 1000
 
 
 class ReceivedMessages(queue.SimpleQueue[Message]):
@@ -135,7 +130,7 @@ class AMQPClientAsync(LoopBound):
         self._keep_alive_interval = keep_alive_interval or 0
         if self._keep_alive_interval < 0:
             raise ValueError(f"keep_alive_interval is a number of seconds, not {keep_alive_interval}")
-        self._counter = Counter()
+        self._counter = TickCounter()
         self._shutdown = False
         self._connection: ConnectionAsync | None = None
         self._ext_connection = False

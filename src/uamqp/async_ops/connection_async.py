@@ -21,6 +21,7 @@ from ..aio.cbs import TokenKeeper
 from ..aio.connection import Connection, open_connection
 from ..aio.options import CONNECT_TIMEOUT, IDLE_TIMEOUT, OPERATION_TIMEOUT, ConnectionOptions, connection_options
 from ..authentication import AMQPAuth, CBSAuthMixin, SASLAnonymous
+from ..c_uamqp import ConnectionState
 from ..engine.connection import EMPTY_FRAME
 from ..engine.limits import CHANNEL_MAX, MAX_FRAME_SIZE, MIN_MAX_FRAME_SIZE
 from ..exceptions import AddressError
@@ -29,6 +30,7 @@ from ..transport.driver import Driver
 from ..transport.event_loop import EventLoopDriver
 from ._lock import Lock
 from .utils import LoopBound
+from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
 if TYPE_CHECKING:
     from .receiver_async import MessageReceiverAsync
@@ -179,7 +181,7 @@ class ConnectionAsync(LoopBound):
             endpoint,
             user=None,
             password=None,
-            sasl=auth.mechanisms(),
+            sasl=auth.sasl,
             ssl_context=verify if isinstance(verify, ssl.SSLContext) else None,
             ca_file=None if verify is None or isinstance(verify, ssl.SSLContext) else str(verify),
             cert_file=None,
@@ -205,6 +207,12 @@ class ConnectionAsync(LoopBound):
         if self._connection is None:
             raise errors.AMQPConnectionError("the connection is not open; await open_async() first")
         return self._connection
+
+    @property
+    def _state(self) -> ConnectionState:
+        """How far the connection has come; there are libraries that look at this to see whether it is still good."""
+        connection = self._connection
+        return ConnectionState.START if connection is None else ConnectionState[connection._engine.state.name]
 
     @property
     def remote_max_frame_size(self) -> int:

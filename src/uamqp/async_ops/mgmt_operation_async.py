@@ -11,9 +11,12 @@ from .._legacy import octets, text
 from ..aio.request import Requests
 from ..codec import message as codec
 from ..codec.primitives import LEGACY
+from ..compat import TimeoutException as TimeoutException
+from ..constants import MgmtOpenStatus
 from ..message import Message
 from ._lock import Lock
 from .utils import LoopBound
+from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
 if TYPE_CHECKING:
     from .session_async import SessionAsync
@@ -45,6 +48,11 @@ class MgmtOperationAsync(LoopBound):
         status_code_field, description_fields: the application properties of answers that have status and description.
         encoding: of str.
         loop: the event loop, as a check.
+
+    Attributes:
+        connection: what it is on.
+        open: how attaching the links ended; None as long as that was not tried.
+        mgmt_error: the error of the last request that was answered wrongly, or of links that could not be attached.
     """
 
     def __init__(
@@ -59,6 +67,9 @@ class MgmtOperationAsync(LoopBound):
     ) -> None:
         super().__init__(loop)
         self._session = session
+        self.connection = session._connection
+        self.open: MgmtOpenStatus | None = None
+        self.mgmt_error: Exception | None = None
         self._encoding = encoding
         self._level = logging.INFO if debug else logging.DEBUG
         self.target = octets(target or b"$management", encoding)
@@ -93,10 +104,11 @@ class MgmtOperationAsync(LoopBound):
         facts = answer.application_properties or {}
         status, description = facts.get(self._status_code_field), facts.get(self._description_field)
         if not isinstance(status, int):
-            raise ValueError(
+            self.mgmt_error = ValueError(
                 "Management Operation error ocurred. "
                 f"The answer has no {self._status_code_field.decode(self._encoding, 'replace')}."
             )
+            raise self.mgmt_error
         _log.log(self._level, "%r of %r: %s", operation, self.target, status)
         return Answer(status, answer, b"None" if description is None else description)
 
@@ -110,7 +122,10 @@ class MgmtOperationAsync(LoopBound):
                         self._session.modern, self.target.decode(self._encoding), None
                     )
                 except exceptions.LinkDetached as error:
-                    raise errors.AMQPConnectionError(f"Failed to open mgmt link: {error}") from error
+                    self.open = MgmtOpenStatus.Error
+                    self.mgmt_error = errors.AMQPConnectionError(f"Failed to open mgmt link: {error}")
+                    raise self.mgmt_error from error
+                self.open = MgmtOpenStatus.Ok
             return self._requests
 
     async def destroy_async(self) -> None:

@@ -20,6 +20,7 @@ from ..engine.limits import MAX_MESSAGE_SIZE
 from ..message import ACCEPTED, Message
 from ._link import LinkAsync
 from .session_async import SessionAsync
+from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
 _log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from ..engine.delivery import OutgoingDelivery
 from ..message import ALREADY_SETTLED, Message
 from ._link import LinkAsync
 from .session_async import SessionAsync
+from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
 _log = logging.getLogger(__name__)
 

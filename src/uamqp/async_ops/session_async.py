@@ -15,6 +15,7 @@ from ._lock import Lock
 from .connection_async import ConnectionAsync
 from .mgmt_operation_async import MgmtOperationAsync
 from .utils import LoopBound
+from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
 #: Is called with source, target, link properties and error of each attach that the peer sends in a session.
 OnAttach = Callable[[Any, Any, Any, Any], Any]

@@ -6,14 +6,9 @@ import asyncio
 from typing import Any
 
 from ..transport.driver import Waiter
+from ..utils import get_running_loop
 
-
-def get_running_loop() -> asyncio.AbstractEventLoop:
-    """The event loop that is running, else the one that the thread has. Raises RuntimeError where there is none."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.get_event_loop_policy().get_event_loop()
+__all__ = ["LoopBound", "get_dict_with_loop_if_needed", "get_running_loop"]
 
 
 def get_dict_with_loop_if_needed(loop: asyncio.AbstractEventLoop | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from .common import AMQPAuth, Verify
 
 if TYPE_CHECKING:
     from ..async_ops.connection_async import ConnectionAsync
+    from ..connection import Connection
 
 _SAS_TYPE: Final = b"servicebus.windows.net:sastoken"
 _JWT_TYPE: Final = b"jwt"
@@ -67,12 +68,13 @@ class CBSAuthMixin:
     expires_at: float | None
     expires_in: timedelta | None
     timeout: float
-    retries: int
+    retries: int = 0
     _retry_policy: TokenRetryPolicy
     _refresh_window: float
     _encoding: str
     _given: bytes | None = None
     _keeper: TokenKeeper | None = None
+    _connection: Connection
 
     def _init_token(
         self,
@@ -85,7 +87,6 @@ class CBSAuthMixin:
         self.audience = octets(audience, self._encoding)
         self.token_type = octets(token_type, self._encoding)
         self.timeout = timeout
-        self.retries = 0
         self._retry_policy = retry_policy or TokenRetryPolicy()
         self._refresh_window = refresh_window
         self._given = None
@@ -108,6 +109,35 @@ class CBSAuthMixin:
     def update_token(self) -> Any:
         """Get a newer token. Raises TokenExpired where that cannot be."""
         raise NotImplementedError
+
+    def create_authenticator(self, connection: Connection, debug: bool = False, **kwargs: Any) -> None:
+        """Put the token on an open connection, and keep it fresh from then on; connections do this by themselves.
+
+        Raises:
+            AuthenticationException: the peer does not take it.
+            TimeoutError: the peer did not answer.
+        """
+        self._connection = connection
+        connection._run(self._authorize(connection))
+
+    def close_authenticator(self) -> None:
+        """Keep the token fresh no more."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            self._connection._run(keeper.close())
+
+    def handle_token(self) -> tuple[bool, bool]:
+        """How it stands: whether the peer did not answer in time, and whether an answer is awaited.
+
+        Both are False, because `create_authenticator` has waited for the answer.
+
+        Raises:
+            AuthenticationException: the token could not be renewed.
+        """
+        if self._keeper is not None:
+            with errors.translated():
+                self._keeper.check()
+        return False, False
 
     async def _next_token(self) -> Token:
         """The token at hand where it was not put yet, else a newer one."""

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .. import errors
+from ..constants import TransportType as TransportType
 from .cbs_auth import AccessToken, CBSAuthMixin, JWTTokenAuth, SASTokenAuth
+from .cbs_auth import TokenRetryPolicy as TokenRetryPolicy
 
 if TYPE_CHECKING:
     from ..async_ops.connection_async import ConnectionAsync
+
+
+def is_coroutine(get_token: Callable[[], Any]) -> bool:
+    """Whether calling it gives something to await: a coroutine function, also within partials and callable objects."""
+    function = get_token
+    while isinstance(function, partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - not whether it can be called, but how
+    )
 
 
 class CBSAsyncAuthMixin(CBSAuthMixin):
@@ -35,17 +47,13 @@ class CBSAsyncAuthMixin(CBSAuthMixin):
             await keeper.close()
 
     async def handle_token_async(self) -> tuple[bool, bool]:
-        """How it stands: whether the peer did not answer in time, and whether an answer is awaited.
+        """As `handle_token`."""
+        return self.handle_token()
 
-        Both are False, because `create_authenticator_async` has waited for the answer.
-
-        Raises:
-            AuthenticationException: the token could not be renewed.
-        """
-        if self._keeper is not None:
-            with errors.translated():
-                self._keeper.check()
-        return False, False
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that is running. Raises RuntimeError where there is none."""
+        return asyncio.get_running_loop()
 
 
 class SASTokenAsync(SASTokenAuth, CBSAsyncAuthMixin):
@@ -68,12 +76,7 @@ class JWTTokenAsync(JWTTokenAuth, CBSAsyncAuthMixin):
 
     @staticmethod
     def _check_source(get_token: Callable[[], Any]) -> None:
-        function = get_token
-        while isinstance(function, partial):
-            function = function.func
-        if not inspect.iscoroutinefunction(function) and not inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - not whether it can be called, but how
-        ):
+        if not is_coroutine(get_token):
             raise ValueError("get_token must be a coroutine function (async def), as this class is for asyncio")
 
     async def update_token(self) -> None:

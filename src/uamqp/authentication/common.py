@@ -68,25 +68,50 @@ class AMQPAuth:
             )
         if verify is not None and not isinstance(verify, ssl.SSLContext) and not os.path.exists(verify):
             raise FileNotFoundError(f"there is no file {os.fspath(verify)!r} with authorities to trust (verify)")
-        self.hostname = octets(hostname, self._encoding) if hostname else b""
-        self.port = port
         self.cert_file = verify
         self.use_tls = use_tls
-        self.consumed = False
+        self._http_proxy: Mapping[str, Any] | None = None
+        self.set_io(hostname, port, http_proxy, transport_type)
+
+    def set_io(
+        self,
+        hostname: str | bytes | None,
+        port: int | None,
+        http_proxy: Mapping[str, Any] | None,
+        transport_type: TransportType | None,
+    ) -> None:
+        """Say anew where to connect, and over what: a WebSocket where that is asked for, or where there is a proxy."""
+        if http_proxy is not None or transport_type is TransportType.AmqpOverWebsocket:
+            self.set_wsio(hostname, port, http_proxy)
+        else:
+            self.set_tlsio(hostname, port)
+
+    def set_wsio(self, hostname: str | bytes | None, port: int | None, http_proxy: Mapping[str, Any] | None) -> None:
+        """Connect over a WebSocket, through a proxy where there is one."""
+        self.set_tlsio(hostname, port)
         self._http_proxy = http_proxy
-        self._transport_type = transport_type or TransportType.Amqp
+        self._transport_type = TransportType.AmqpOverWebsocket
+
+    def set_tlsio(self, hostname: str | bytes | None, port: int | None) -> None:
+        """Connect without a WebSocket."""
+        self.hostname = octets(hostname, self._encoding) if hostname else b""
+        self.port = port
+        self._http_proxy = None
+        self._transport_type = TransportType.Amqp
+        self.consumed = False
 
     def check_transport(self) -> None:
         """Raise NotSupported where a transport is wanted that this version does not have."""
+        if self._http_proxy is not None:
+            raise NotSupported("connecting through an HTTP proxy (http_proxy=) is not there yet")
         if self._transport_type is TransportType.AmqpOverWebsocket:
             raise NotSupported(
                 "AMQP over web sockets (transport_type=TransportType.AmqpOverWebsocket) is not there yet; "
                 "use TransportType.Amqp"
             )
-        if self._http_proxy is not None:
-            raise NotSupported("connecting through an HTTP proxy (http_proxy=) is not there yet")
 
-    def mechanisms(self) -> Sequence[Mechanism]:
+    @property
+    def sasl(self) -> Sequence[Mechanism]:
         """The SASL mechanisms to offer, the preferred one first."""
         return (MSSBCBS(), Anonymous())
 
@@ -132,12 +157,14 @@ class SASLPlain(AMQPAuth):
         self.username = octets(username, encoding)
         self.password = octets(password, encoding)
 
-    def mechanisms(self) -> Sequence[Mechanism]:
+    @property
+    def sasl(self) -> Sequence[Mechanism]:
         return (Plain(self.username.decode(self._encoding), self.password.decode(self._encoding)),)
 
 
 class SASLAnonymous(AMQPAuth):
     """No credentials. See `AMQPAuth` for the arguments."""
 
-    def mechanisms(self) -> Sequence[Mechanism]:
+    @property
+    def sasl(self) -> Sequence[Mechanism]:
         return (Anonymous(),)
