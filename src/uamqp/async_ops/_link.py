@@ -141,6 +141,17 @@ class LinkAsync(LoopBound, Generic[L]):
         if on_attach is not None and isinstance(error, errors.LinkDetach):
             on_attach(None, None, None, error)
 
+    @property
+    def _link(self) -> Self:
+        """The link; there are libraries that ask it for `peer_max_message_size`."""
+        return self
+
+    @property
+    def peer_max_message_size(self) -> int:
+        """Bytes of the largest message that the peer takes on this link; 0 where it has not said."""
+        attach = None if self._modern is None else self._modern._endpoint.remote_attach
+        return 0 if attach is None else attach.max_message_size or 0
+
     # --- state ------------------------------------------------------------------------------------------------
 
     def get_state(self) -> Any:
