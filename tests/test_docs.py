@@ -133,14 +133,19 @@ def test_nothing_needs_a_package_that_is_not_in_the_standard_library() -> None:
 
 # -- examples ---------------------------------------------------------------------------------------------------
 
-EXAMPLES = dict(EXAMPLE.findall(README))
+MIGRATING = (ROOT / "docs" / "migrating.md").read_text()
+EXAMPLES = dict(EXAMPLE.findall(README + MIGRATING))
 
-#: What each example of the README prints, in part.
+#: What each example prints, in part.
 PRINTED = {
     "modern": ["hello", "order"],
     "sync": ["hello"],
     "page": ["SendComplete", "Hello Async World"],
     "broker": [],
+    "legacy_send": ["SendComplete"],
+    "modern_send": ["sent"],
+    "legacy_receive": ["hello greeting"],
+    "modern_receive": ["hello greeting"],
 }
 
 
@@ -153,11 +158,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_example_is_known() -> None:
     assert EXAMPLES.keys() == PRINTED.keys()
-    assert README.count("```python") == len(EXAMPLES)
+    assert (README + MIGRATING).count("```python") == len(EXAMPLES)
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_examples_of_the_readme_run(name: str, authority: Path) -> None:
+def test_examples_run(name: str, authority: Path) -> None:
     options = {"tls_cert": authority / "server.pem", "tls_key": authority / "server.key"}
     with Broker.running(users={"user": "password"}, **options) as broker:
         code = re.sub(r"(?<=[/@])broker\.example\.com", f"localhost:{broker.port}", EXAMPLES[name])
