@@ -27,7 +27,7 @@ from uamqp.authentication import (
     TokenRetryPolicy,
 )
 from uamqp.broker import Broker
-from uamqp.constants import MessageState, TransportType
+from uamqp.constants import MessageState
 from uamqp.utils import create_sas_token, parse_connection_string
 
 from .conftest import Certificates
@@ -215,19 +215,6 @@ async def test_a_peer_that_closes_at_once() -> None:
             await client.send_message_async(Message("message"))
         assert caught.value.condition is errors.ErrorCodes.UnknownError
         await client.close_async()
-
-
-async def test_what_is_not_there_yet() -> None:
-    websocket = SASLAnonymous("host", transport_type=TransportType.AmqpOverWebsocket)
-    with pytest.raises(errors.NotSupported, match="web sockets"):
-        await ConnectionAsync("host", websocket).open_async()
-    proxy = SASLAnonymous("host", http_proxy={"proxy_hostname": "proxy", "proxy_port": 80})
-    with pytest.raises(NotImplementedError, match="HTTP proxy"):
-        await ConnectionAsync("host", proxy).open_async()
-    client = SendClientAsync("amqps://host/queue", transport_type=TransportType.AmqpOverWebsocket)
-    with pytest.raises(errors.NotSupported):
-        await client.open_async()
-    assert SASLAnonymous("host", transport_type=None)._transport_type is TransportType.Amqp
 
 
 # --- tokens: what is written in them ----------------------------------------------------------------------------

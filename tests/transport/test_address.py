@@ -106,7 +106,8 @@ def test_secrets_are_in_no_message(url: str) -> None:
         ("amqp://host/q", "amqp://host/q"),
         ("amqps://u:p@host/q", "amqps://…@host/q"),
         ("u:p@host", "…@host"),
-        ("http://u:p@host", "…@host"),
+        ("http://u:p@host", "http://…@host"),
+        ("ftp://u:p@host", "…@host"),
     ],
 )
 def test_redacted(url: str, shown: str) -> None:

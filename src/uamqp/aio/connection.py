@@ -31,6 +31,7 @@ from .options import (
     DEFAULT,
     IDLE_TIMEOUT,
     OPERATION_TIMEOUT,
+    WEBSOCKET_SUBPROTOCOL,
     ConnectionOptions,
     Default,
     ReceiverOptions,
@@ -67,12 +68,16 @@ def connect(
     timeout: float = OPERATION_TIMEOUT,
     connect_timeout: float = CONNECT_TIMEOUT,
     allow_plaintext_credentials: bool = False,
+    proxy: str | None = None,
+    connect_to: tuple[str, int] | None = None,
+    websocket_subprotocol: str = WEBSOCKET_SUBPROTOCOL,
 ) -> Opening[Connection]:
     """Connect to a broker: ``async with connect(url) as connection`` or ``connection = await connect(url)``.
 
     Args:
         url: ``amqps://user:password@host:port`` (TLS, port 5671) or ``amqp://…`` (plain TCP, port 5672); without a
-            scheme, TLS. Its path is not used here; `Connection.path` has it.
+            scheme, TLS. Its path is not used here; `Connection.path` has it. ``wss://host/path`` (TLS, port 443) and
+            ``ws://…`` (port 80) go over a WebSocket of that path; they need ``uamqp[websocket]``.
         user, password: win over those in the URL; without any, ANONYMOUS is used.
         sasl: SASL mechanisms to offer instead, in order of preference; nothing else is ever used.
         ssl_context: a context of your own for TLS.
@@ -88,10 +93,15 @@ def connect(
         timeout: seconds for every operation on the connection that does not say otherwise.
         connect_timeout: seconds for connecting, TLS, SASL and open in all.
         allow_plaintext_credentials: let user and password go over plain TCP to another machine.
+        proxy: connect through this proxy: ``http://user:password@host:port`` (CONNECT), ``socks5://…``, or
+            ``socks5h://…``, where the proxy looks up the host; the latter two need ``uamqp[proxy]``.
+        connect_to: host and port to connect to instead of those of the URL, which remain what TLS, WebSocket, SASL and
+            open are told.
+        websocket_subprotocol: the subprotocol to ask for.
 
     Raises:
-        AddressError: the URL or a TLS file cannot be used; nothing was sent.
-        AuthenticationError: the peer does not accept the credentials.
+        AddressError: the URL, the proxy or a TLS file cannot be used, or a package is missing; nothing was sent.
+        AuthenticationError: the peer, or the proxy, does not accept the credentials.
         ConnectionLost: the peer cannot be reached, or went away.
         ConnectionClosed: the peer refused the connection.
         OperationTimeout: it took too long.
@@ -115,6 +125,9 @@ def connect(
         timeout=timeout,
         connect_timeout=connect_timeout,
         allow_plaintext_credentials=allow_plaintext_credentials,
+        proxy=proxy,
+        connect_to=connect_to,
+        websocket_subprotocol=websocket_subprotocol,
     )
     return Opening(lambda: open_connection(EventLoopDriver(), options))
 
@@ -160,7 +173,12 @@ class Connection(Observer):
         started = driver.now()
         try:
             await driver.connect(
-                options.endpoint, options.ssl_context, options.server_hostname, options.connect_timeout
+                options.place,
+                options.ssl_context,
+                options.server_hostname,
+                options.connect_timeout,
+                proxy=options.proxy,
+                websocket=options.websocket and options.websocket(),
             )
             engine.start()
             driver.run_engine(engine)

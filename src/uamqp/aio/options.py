@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 from uuid import uuid4
 
 from ..engine.limits import CHANNEL_MAX, MAX_FRAME_SIZE, MIN_MAX_FRAME_SIZE
 from ..engine.sasl import Anonymous, External, Mechanism, Plain
 from ..exceptions import AddressError
-from ..transport.address import Endpoint
+from ..transport.address import Endpoint, Proxy, check_place, parse_proxy
+from ..transport.proxy import check as check_proxy
 from ..transport.tls import client_context
 
 if TYPE_CHECKING:
     from ..codec.definitions import Source, Target
+    from ..transport.websocket import WebSocket
     from .credit import CreditPolicy
 
 #: Seconds an operation may take where neither the call nor the connection says otherwise.
@@ -25,6 +28,8 @@ OPERATION_TIMEOUT: Final = 30.0
 CONNECT_TIMEOUT: Final = 15.0
 #: Seconds of silence after which the peer is asked for heartbeats; it is given up after a quarter more.
 IDLE_TIMEOUT: Final = 30.0
+#: The subprotocol asked for when a WebSocket is opened: the registered name of AMQP 1.0.
+WEBSOCKET_SUBPROTOCOL: Final = "amqp"
 #: Deliveries that a receiver lets the peer send ahead of the application.
 PREFETCH: Final = 300
 
@@ -81,6 +86,8 @@ class ConnectionOptions:
     """All that `connect` was told, checked."""
 
     endpoint: Endpoint
+    #: Where TCP leads to: the endpoint, as a rule.
+    place: Endpoint
     mechanisms: Sequence[Mechanism]
     ssl_context: ssl.SSLContext | None
     hostname: str
@@ -93,6 +100,9 @@ class ConnectionOptions:
     idle_timeout: float | None = IDLE_TIMEOUT
     properties: Mapping[str, Any] = field(default_factory=dict)
     desired_capabilities: Sequence[str] = ()
+    proxy: Proxy | None = None
+    #: Makes the WebSocket that goes around AMQP.
+    websocket: Callable[[], WebSocket] | None = None
 
 
 def connection_options(
@@ -115,6 +125,9 @@ def connection_options(
     timeout: float,
     connect_timeout: float,
     allow_plaintext_credentials: bool,
+    proxy: str | Proxy | None = None,
+    connect_to: tuple[str, int] | None = None,
+    websocket_subprotocol: str = WEBSOCKET_SUBPROTOCOL,
 ) -> ConnectionOptions:
     """Check what `connect` was given. Raises AddressError or ValueError before anything is sent."""
     if max_frame_size < MIN_MAX_FRAME_SIZE:
@@ -123,6 +136,13 @@ def connection_options(
         raise ValueError(f"channel_max must be 0 to 65535, not {channel_max}")
     if timeout <= 0 or connect_timeout <= 0 or (idle_timeout is not None and idle_timeout <= 0):
         raise ValueError("time-outs must be positive; idle_timeout may be None")
+    place = endpoint
+    if connect_to is not None:
+        check_place(connect_to)
+        place = replace(endpoint, host=connect_to[0], port=connect_to[1])
+    proxy = parse_proxy(proxy) if isinstance(proxy, str) else proxy
+    if proxy is not None:
+        check_proxy(proxy)
     user = endpoint.user if user is None else user
     password = endpoint.password if password is None else password
     mechanisms = sasl
@@ -134,14 +154,17 @@ def connection_options(
         else:
             mechanisms = [Anonymous()]
     secret = any(not isinstance(m, Anonymous | External) for m in mechanisms)
-    if secret and not endpoint.tls and not endpoint.is_loopback and not allow_plaintext_credentials:
+    # What is loopback to a proxy elsewhere is not this machine.
+    here = place.is_loopback and (proxy is None or proxy.is_loopback)
+    secure = "wss://" if endpoint.websocket else "amqps://"
+    if secret and not endpoint.tls and not here and not allow_plaintext_credentials:
         raise AddressError(
-            f"credentials would go to {endpoint} unencrypted; use amqps://, or allow it explicitly "
+            f"credentials would go to {endpoint} unencrypted; use {secure}, or allow it explicitly "
             "(allow_plaintext_credentials=True)"
         )
     files = [file for file in (ca_file, cert_file, key_file) if file is not None]
     if not endpoint.tls and (files or ssl_context is not None):
-        raise AddressError(f"TLS options were given for {endpoint}, which is plain TCP; use amqps://")
+        raise AddressError(f"TLS options were given for {endpoint}, which is plain TCP; use {secure}")
     if files and ssl_context is not None:
         raise ValueError("give an ssl_context or files for a new one, not both")
     if key_file is not None and cert_file is None:
@@ -150,6 +173,7 @@ def connection_options(
         ssl_context = client_context(ca_file=ca_file, cert_file=cert_file, key_file=key_file)
     options = ConnectionOptions(
         endpoint=endpoint,
+        place=place,
         mechanisms=mechanisms,
         ssl_context=ssl_context,
         hostname=hostname or endpoint.host,
@@ -161,8 +185,18 @@ def connection_options(
         idle_timeout=idle_timeout,
         properties={"product": "uamqp", "version": _version(), "platform": "Python", **(properties or {})},
         desired_capabilities=desired_capabilities,
+        proxy=proxy,
+        websocket=_websocket(endpoint, hostname, websocket_subprotocol) if endpoint.websocket else None,
     )
     return options if container_id is None else replace(options, container_id=container_id)
+
+
+def _websocket(endpoint: Endpoint, hostname: str | None, subprotocol: str) -> Callable[[], WebSocket]:
+    try:
+        from ..transport.websocket import WebSocket
+    except ModuleNotFoundError:
+        raise AddressError(f'{endpoint} needs websockets: pip install "uamqp[websocket]"') from None
+    return partial(WebSocket.client, endpoint, hostname or endpoint.host, subprotocol)
 
 
 def _version() -> str:

@@ -157,7 +157,7 @@ class AMQPClientAsync(LoopBound):
         Raises:
             AMQPConnectionError: the peer cannot be reached, or does not want us.
             AuthenticationException: the peer does not accept who we are.
-            TimeoutError, ValueError, NotSupported: as `ConnectionAsync.open_async`.
+            TimeoutError, ValueError: as `ConnectionAsync.open_async`.
         """
         await self._open(connection, again=True)
 

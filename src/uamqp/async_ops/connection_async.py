@@ -25,7 +25,7 @@ from ..c_uamqp import ConnectionState
 from ..engine.connection import EMPTY_FRAME
 from ..engine.limits import CHANNEL_MAX, MAX_FRAME_SIZE, MIN_MAX_FRAME_SIZE
 from ..exceptions import AddressError
-from ..transport.address import PORT_PLAIN, PORT_TLS, Endpoint, redacted
+from ..transport.address import PORT_PLAIN, PORT_TLS, PORT_WEBSOCKET, PORT_WEBSOCKET_TLS, Endpoint, redacted
 from ..transport.driver import Driver
 from ..transport.event_loop import EventLoopDriver
 from ._lock import Lock
@@ -40,6 +40,10 @@ _log = logging.getLogger(__name__)
 _CONSUMED: Final = (
     "The supplied authentication has already been consumed by another connection. Please create a fresh instance."
 )
+
+#: Where Azure's services wait for WebSockets.
+_WEBSOCKET_PATH: Final = "$servicebus/websocket/"
+_WEBSOCKET_SUBPROTOCOL: Final = "AMQPWSB10"
 
 #: The arguments in the order of uamqp 1.6.11, in which the ninth is the error policy.
 _OLD_ORDER: Final = (
@@ -134,8 +138,8 @@ class ConnectionAsync(LoopBound):
             AMQPConnectionError: the peer cannot be reached, or does not want us, or the connection is lost.
             AuthenticationException: the peer does not accept who we are.
             TimeoutError: the peer did not answer when the token was put.
-            ValueError: the address or a TLS file cannot be used, or a password would go over the network unencrypted.
-            NotSupported: the transport that `sasl` wants is not there yet.
+            ValueError: the address or a TLS file cannot be used, a password would go over the network unencrypted, or
+                a package for the transport that `sasl` wants is missing.
         """
         self._check_loop()
         async with self._opening:
@@ -174,7 +178,6 @@ class ConnectionAsync(LoopBound):
 
     def _options(self) -> ConnectionOptions:
         auth = self.auth
-        auth.check_transport()
         verify = auth.cert_file
         endpoint = self._peer.endpoint(auth)
         options = connection_options(
@@ -197,6 +200,8 @@ class ConnectionAsync(LoopBound):
             connect_timeout=CONNECT_TIMEOUT,
             # The object that holds the credentials says whether they may go over plain TCP.
             allow_plaintext_credentials=auth.use_tls is False,
+            proxy=auth.proxy,
+            websocket_subprotocol=_WEBSOCKET_SUBPROTOCOL,
         )
         # The certificate must be for the host that is connected to; open names the host that is wanted there.
         return replace(options, hostname=self._peer.host or endpoint.host)
@@ -365,4 +370,8 @@ class _Peer:
         host = text(auth.hostname) or self.host
         if not host:
             raise AddressError("there is no host to connect to: neither the URL nor the authentication names one")
-        return Endpoint(host=host, port=auth.port or self.port or (PORT_TLS if tls else PORT_PLAIN), tls=tls)
+        port = auth.port or self.port
+        if auth.websocket:
+            port = port or (PORT_WEBSOCKET_TLS if tls else PORT_WEBSOCKET)
+            return Endpoint(host=host, port=port, tls=tls, path=_WEBSOCKET_PATH, websocket=True)
+        return Endpoint(host=host, port=port or (PORT_TLS if tls else PORT_PLAIN), tls=tls)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from .._legacy import octets
+from .._legacy import octets, text
 from ..aio.cbs import MSSBCBS
 from ..constants import TransportType
 from ..engine.sasl import Anonymous, Mechanism, Plain
-from ..errors import NotSupported
+from ..transport.address import Proxy
+
+_PROXY_CREDENTIALS: Final = ("username", "password")
 
 Verify = str | os.PathLike[str] | ssl.SSLContext
 
@@ -23,10 +25,13 @@ class AMQPAuth:
 
     Args:
         hostname: the host to connect to.
-        port: the TCP port; without one that of the URL, else 5671 with TLS and 5672 without.
+        port: the TCP port; without one that of the URL, else 5671 with TLS and 5672 without, or 443 and 80 over a
+            WebSocket.
         verify: a PEM file with the only authorities to trust, or an `ssl.SSLContext` of your own; by default those of
             the system. Certificates and host names are always checked.
-        http_proxy, transport_type: for web sockets, which this version does not have yet.
+        http_proxy: connect over a WebSocket through this HTTP proxy: a dict with ``proxy_hostname``, ``proxy_port``
+            and, where the proxy wants them, ``username`` and ``password``.
+        transport_type: ``TransportType.AmqpOverWebsocket`` connects over a WebSocket, on port 443 by default.
         encoding: of str.
         use_tls: False speaks plain TCP, and lets credentials go over it to any host; True speaks TLS; None leaves it
             to the scheme of the URL: ``amqp`` is plain TCP, all else TLS.
@@ -34,9 +39,12 @@ class AMQPAuth:
     Attributes:
         hostname: bytes; empty where it is that of the URL.
         consumed: a connection is using the object.
+        websocket: whether to connect over a WebSocket.
+        proxy: the proxy to connect through, or None.
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: `http_proxy` names no host and port.
     """
 
     def __init__(
@@ -70,7 +78,7 @@ class AMQPAuth:
             raise FileNotFoundError(f"there is no file {os.fspath(verify)!r} with authorities to trust (verify)")
         self.cert_file = verify
         self.use_tls = use_tls
-        self._http_proxy: Mapping[str, Any] | None = None
+        self.proxy: Proxy | None = None
         self.set_io(hostname, port, http_proxy, transport_type)
 
     def set_io(
@@ -89,26 +97,16 @@ class AMQPAuth:
     def set_wsio(self, hostname: str | bytes | None, port: int | None, http_proxy: Mapping[str, Any] | None) -> None:
         """Connect over a WebSocket, through a proxy where there is one."""
         self.set_tlsio(hostname, port)
-        self._http_proxy = http_proxy
-        self._transport_type = TransportType.AmqpOverWebsocket
+        self.proxy = None if http_proxy is None else _proxy(http_proxy, self._encoding)
+        self.websocket = True
 
     def set_tlsio(self, hostname: str | bytes | None, port: int | None) -> None:
         """Connect without a WebSocket."""
         self.hostname = octets(hostname, self._encoding) if hostname else b""
         self.port = port
-        self._http_proxy = None
-        self._transport_type = TransportType.Amqp
+        self.proxy = None
+        self.websocket = False
         self.consumed = False
-
-    def check_transport(self) -> None:
-        """Raise NotSupported where a transport is wanted that this version does not have."""
-        if self._http_proxy is not None:
-            raise NotSupported("connecting through an HTTP proxy (http_proxy=) is not there yet")
-        if self._transport_type is TransportType.AmqpOverWebsocket:
-            raise NotSupported(
-                "AMQP over web sockets (transport_type=TransportType.AmqpOverWebsocket) is not there yet; "
-                "use TransportType.Amqp"
-            )
 
     @property
     def sasl(self) -> Sequence[Mechanism]:
@@ -122,6 +120,14 @@ class AMQPAuth:
     def __repr__(self) -> str:
         # Subclasses hold secrets.
         return f"<{type(self).__name__} for {self.hostname.decode(self._encoding, 'replace') or 'the host of the URL'}>"
+
+
+def _proxy(given: Mapping[str, Any], encoding: str) -> Proxy:
+    host, port = given.get("proxy_hostname"), given.get("proxy_port")
+    if not host or not port:
+        raise ValueError("http_proxy needs a proxy_hostname and a proxy_port")
+    user, password = (None if given.get(name) is None else text(given[name], encoding) for name in _PROXY_CREDENTIALS)
+    return Proxy("http", text(host, encoding), int(port), user, password)
 
 
 class SASLPlain(AMQPAuth):

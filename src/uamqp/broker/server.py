@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import uuid4
 
 from ..codec.message import Message
@@ -19,6 +19,7 @@ from ..engine.errors import NOT_ALLOWED, NOT_FOUND, RESOURCE_LIMIT_EXCEEDED, wir
 from ..engine.sasl import SaslServer, parse_plain
 from ..engine.settings import ConnectionSettings
 from ..exceptions import AddressError
+from ..transport.address import Endpoint
 from ..transport.event_loop import EventLoopDriver
 from ..transport.tls import Path, server_context
 from .expiry import Sweeper
@@ -26,6 +27,9 @@ from .nodes import Entry, Node, Queue, Refused, Storage, Topic, dead_letter_copy
 from .options import BrokerOptions
 from .peer import Peer
 from .services import ClaimsBasedSecurity, Management
+
+if TYPE_CHECKING:
+    from ..transport.websocket import WebSocket
 
 CONNECTION_FORCED: Final = "amqp:connection:forced"
 PRECONDITION_FAILED: Final = "amqp:precondition-failed"
@@ -47,6 +51,8 @@ class Broker:
     Args:
         host: the address to listen on; anything but this machine needs `users` or `tls_client_ca`.
         port: the TCP port; 0 takes a free one, `url` tells which.
+        websocket_port: listen for AMQP over WebSocket on this TCP port too, which needs ``uamqp[websocket]``; 0 takes
+            a free one, `websocket_url` tells which.
         tls_cert, tls_key: PEM files of a certificate and its key: listen with TLS.
         tls_client_ca: PEM file of an authority: demand client certificates of it, which also serve SASL EXTERNAL.
         **options: the fields of `BrokerOptions`.
@@ -57,6 +63,7 @@ class Broker:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
+        websocket_port: int | None = None,
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
         tls_client_ca: Path | None = None,
@@ -71,11 +78,13 @@ class Broker:
             )
         self.host = host
         self.port = port
+        self.websocket_port = websocket_port
         self.container_id = f"uamqp-broker-{uuid4()}"
         #: Messages that were refused since the start.
         self.refused = 0
         self._context = server_context(tls_cert, tls_key, client_ca=tls_client_ca) if tls_cert is not None else None
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        self._websocket = None if websocket_port is None else _websocket_end()
         self._connections: dict[Peer, _Accepted] = {}
         self._handshakes: set[Peer] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,20 +98,38 @@ class Broker:
 
     async def start(self) -> None:
         """Begin to listen. Raises OSError where the address cannot be had."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Accepted(self, self._context), self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self._listen(self.port, None)
+        self.port = self._bound_port()
+        if self.websocket_port is not None:
+            try:
+                await self._listen(self.websocket_port, self._websocket)
+            except BaseException:
+                self._servers.pop().close()
+                raise
+            self.websocket_port = self._bound_port()
         self._sweeper.start()
+
+    async def _listen(self, port: int, websocket: Callable[[], WebSocket] | None) -> None:
+        loop = asyncio.get_running_loop()
+        self._servers.append(
+            await loop.create_server(lambda: _Accepted(self, self._context, websocket), self.host, port)
+        )
+
+    def _bound_port(self) -> int:
+        port: int = self._servers[-1].sockets[0].getsockname()[1]
+        return port
 
     async def stop(self) -> None:
         """Stop listening and close all connections; queues keep what they hold. Safe to call twice."""
-        server, self._server = self._server, None
-        if server is None:
+        servers, self._servers = self._servers, []
+        if not servers:
             return
         self._sweeper.stop()
-        server.close()
+        for server in servers:
+            server.close()
         await asyncio.gather(*(c.take_leave() for c in list(self._connections.values())))
-        await server.wait_closed()
+        for server in servers:
+            await server.wait_closed()
 
     async def __aenter__(self) -> Broker:
         await self.start()
@@ -113,8 +140,7 @@ class Broker:
 
     async def serve_forever(self) -> None:
         """Serve until cancelled."""
-        assert self._server is not None
-        await self._server.serve_forever()
+        await asyncio.gather(*(server.serve_forever() for server in self._servers))
 
     @classmethod
     @contextmanager
@@ -149,8 +175,13 @@ class Broker:
     @property
     def url(self) -> str:
         """Where clients connect."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'amqps' if self._context is not None else 'amqp'}://{host}:{self.port}"
+        return str(Endpoint(self.host, self.port, self._context is not None))
+
+    @property
+    def websocket_url(self) -> str:
+        """Where clients connect by WebSocket; only with `websocket_port`."""
+        assert self.websocket_port is not None
+        return str(Endpoint(self.host, self.websocket_port, self._context is not None, websocket=True))
 
     @property
     def connections(self) -> int:
@@ -349,10 +380,13 @@ class Broker:
 class _Accepted(EventLoopDriver):
     """The stream of one accepted connection."""
 
-    def __init__(self, broker: Broker, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, broker: Broker, context: ssl.SSLContext | None, websocket: Callable[[], WebSocket] | None
+    ) -> None:
         super().__init__()
         self._broker = broker
         self._context = context
+        self._websocket = websocket
         self.peer = Peer(broker)
         self._gone = asyncio.Event()
         self._handshake_timer: asyncio.TimerHandle | None = None
@@ -365,7 +399,7 @@ class _Accepted(EventLoopDriver):
             return
         self._handshake_timer = self.loop.call_later(broker.options.handshake_timeout, self.cut)
         if self._context is None:
-            self._serve(None)
+            self._secured(None)
         else:
             # TLS comes after the connection was counted, so that clients which never finish it are bounded too.
             self.spawn(self._secure(cast(asyncio.Transport, transport), self._context), "broker-tls")
@@ -382,7 +416,27 @@ class _Accepted(EventLoopDriver):
             self.connection_lost(None)
             return
         super().connection_made(secured)
-        self._serve(_certificate_name(secured))
+        self._secured(_certificate_name(secured))
+
+    def _secured(self, certificate_name: str | None) -> None:
+        if self._websocket is None:
+            self._serve(certificate_name)
+            return
+
+        websocket = self._websocket()
+
+        def decided() -> None:
+            if websocket.opened:
+                self._serve(certificate_name)
+
+        assert self.transport is not None
+        tunnel = self.tunnel(websocket, decided)
+        self.transport.set_protocol(tunnel)
+        tunnel.connection_made(self.transport)
+        # What came together with the end of the TLS handshake.
+        early, self._early = self._early, []
+        for data in early:
+            tunnel.data_received(data)
 
     def _serve(self, certificate_name: str | None) -> None:
         broker = self._broker
@@ -450,6 +504,14 @@ class _Accepted(EventLoopDriver):
         except TimeoutError:
             self.cut()
             await self._gone.wait()
+
+
+def _websocket_end() -> Callable[[], WebSocket]:
+    try:
+        from ..transport.websocket import WebSocket
+    except ModuleNotFoundError:
+        raise AddressError('websocket_port needs websockets: pip install "uamqp[websocket]"') from None
+    return WebSocket.server
 
 
 def _name(address: str) -> str:

@@ -15,6 +15,9 @@ from .common import console, reported
 def broker(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one, which is printed.")] = 5672,
+    websocket_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Listen for AMQP over WebSocket on this port too.")
+    ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="PEM file of the certificate: listen with TLS.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="PEM file of its key, where it is in another one.")] = None,
     tls_client_ca: Annotated[str | None, typer.Option(help="Demand client certificates of this authority.")] = None,
@@ -43,6 +46,7 @@ def broker(
                 port,
                 queue or [],
                 topic or [],
+                websocket_port=websocket_port,
                 tls_cert=tls_cert,
                 tls_key=tls_key,
                 tls_client_ca=tls_client_ca,
@@ -68,5 +72,7 @@ async def _serve(host: str, port: int, queues: list[str], topics: list[str], **o
             loop.add_signal_handler(number, stopped.set)
         # The first line is for programs that start a broker and want to know where it is.
         print(running.url, flush=True)
+        if running.websocket_port is not None:
+            print(running.websocket_url, flush=True)
         await stopped.wait()
     console.print("stopped")

@@ -18,7 +18,7 @@ from ..engine.observer import Observer
 from ..engine.sasl import SaslClient
 from ..engine.settings import ConnectionSettings
 from ..engine.states import LinkState, SessionState
-from ..exceptions import ConnectionLost, OperationTimeout
+from ..exceptions import AddressError, ConnectionLost, OperationTimeout
 from ..transport.address import node_address, parse_url
 from .common import CaFile, Password, Plaintext, Timeout, Url, User, console, reported
 
@@ -36,6 +36,8 @@ def ping(
     address)."""
     with reported():
         endpoint = parse_url(url)
+        if endpoint.websocket:
+            raise AddressError(f"ping measures amqp and amqps, not {endpoint}")
         options = connection_options(
             endpoint,
             user=user,

@@ -33,6 +33,7 @@ from ..aio.options import (
     IDLE_TIMEOUT,
     OPERATION_TIMEOUT,
     PREFETCH,
+    WEBSOCKET_SUBPROTOCOL,
     ReceiverOptions,
     SenderOptions,
     Timeout,
@@ -98,6 +99,9 @@ def connect(
     timeout: float = OPERATION_TIMEOUT,
     connect_timeout: float = CONNECT_TIMEOUT,
     allow_plaintext_credentials: bool = False,
+    proxy: str | None = None,
+    connect_to: tuple[str, int] | None = None,
+    websocket_subprotocol: str = WEBSOCKET_SUBPROTOCOL,
 ) -> Connection:
     """Connect to a broker; as `uamqp.aio.connect`."""
     options = connection_options(
@@ -119,6 +123,9 @@ def connect(
         timeout=timeout,
         connect_timeout=connect_timeout,
         allow_plaintext_credentials=allow_plaintext_credentials,
+        proxy=proxy,
+        connect_to=connect_to,
+        websocket_subprotocol=websocket_subprotocol,
     )
     driver = BlockingDriver()
     connection = Connection(driver.run(open_connection(driver, options)), driver)

@@ -1,7 +1,8 @@
 """URLs and addresses: where to connect, and what a node is called by the peer.
 
 ``amqps://user:password@host:port/node``. Scheme ``amqps``, or none, is TLS on port 5671; ``amqp`` is plain TCP on
-port 5672; a port in the URL wins. User, password and path are percent-decoded, so ``/ ? # @ :`` in a password, and
+port 5672; ``wss`` and ``ws`` are the same inside a WebSocket, on ports 443 and 80, and their path is that of the
+WebSocket. A port in the URL wins. User, password and path are percent-decoded, so ``/ ? # @ :`` in a password, and
 ``? #`` in a path, are written ``%2F %3F %23 %40 %3A``.
 """
 
@@ -11,13 +12,17 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..exceptions import AddressError
 
 PORT_TLS: Final = 5671
 PORT_PLAIN: Final = 5672
-_SCHEMES: Final = {"amqps": True, "amqp": False}
+PORT_WEBSOCKET_TLS: Final = 443
+PORT_WEBSOCKET: Final = 80
+#: The port that each scheme has where the URL names none.
+_PORTS: Final = {"amqps": PORT_TLS, "amqp": PORT_PLAIN, "wss": PORT_WEBSOCKET_TLS, "ws": PORT_WEBSOCKET}
+_PROXY_PORTS: Final = {"http": 80, "socks5": 1080, "socks5h": 1080}
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,9 @@ class Endpoint:
         port: TCP port.
         tls: whether to speak TLS.
         user, password: credentials in the URL, or None.
-        path: the node named by the URL, percent-decoded and without its first slash; "" where there is none.
+        path: the node named by the URL, or the path of the WebSocket, percent-decoded and without its first slash; ""
+            where there is none.
+        websocket: whether AMQP goes inside a WebSocket.
     """
 
     host: str
@@ -38,27 +45,86 @@ class Endpoint:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     path: str = ""
+    websocket: bool = False
 
     @property
     def is_loopback(self) -> bool:
         """Whether the host is this machine, so that nobody else can listen."""
-        if self.host.lower() == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host.split("%")[0]).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
+
+    @property
+    def authority(self) -> str:
+        """Host and port as in a URL and in HTTP, in ASCII."""
+        return _authority(ascii_host(self.host), self.port)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'amqps' if self.tls else 'amqp'}://{host}:{self.port}"
+        return f"{'ws' if self.websocket else 'amqp'}{'s' if self.tls else ''}://{_authority(self.host, self.port)}"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy to connect through.
+
+    Attributes:
+        scheme: ``http`` (CONNECT), ``socks5``, or ``socks5h``, where the proxy looks up the name of the host.
+        host, port: where the proxy is.
+        user, password: credentials for the proxy, or None.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the proxy is on this machine."""
+        return _is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{_authority(self.host, self.port)}"
 
 
 def parse_url(url: str) -> Endpoint:
     """Take a URL, or a bare ``host[:port][/node]``, apart. Raises AddressError that names what is wrong."""
     if not isinstance(url, str):
         raise AddressError(f"a URL must be a str, not {type(url).__name__}")
-    text = url if "://" in url else f"amqps://{url}"
+    parts, port = _split(
+        url, url if "://" in url else f"amqps://{url}", _PORTS, "amqp, amqps, ws and wss are supported"
+    )
+    assert parts.hostname is not None
+    return Endpoint(
+        host=parts.hostname,
+        port=port,
+        tls=parts.scheme in ("amqps", "wss"),
+        user=_decoded(parts.username),
+        password=_decoded(parts.password),
+        path=unquote(parts.path.removeprefix("/")),
+        websocket=parts.scheme in ("ws", "wss"),
+    )
+
+
+def parse_proxy(url: str) -> Proxy:
+    """Take the URL of a proxy apart. Raises AddressError that names what is wrong."""
+    if not isinstance(url, str):
+        raise AddressError(f"the URL of a proxy must be a str, not {type(url).__name__}")
+    parts, port = _split(url, url, _PROXY_PORTS, "proxies are http, socks5 and socks5h")
+    assert parts.hostname is not None
+    if parts.path not in ("", "/"):
+        raise AddressError(f"{redacted(url)!r} has a path, which a proxy has not")
+    return Proxy(parts.scheme, parts.hostname, port, _decoded(parts.username), _decoded(parts.password))
+
+
+def check_place(place: tuple[str, int]) -> None:
+    """Raise AddressError where this is not host and port to connect to."""
+    host, port = place
+    if not host or not host.isprintable() or not _is_host(host) or not 0 < port < 65_536:
+        raise AddressError(f"{place!r} is not the host and port of a place to connect to")
+
+
+def _split(url: str, text: str, ports: Mapping[str, int], supported: str) -> tuple[SplitResult, int]:
+    """The parts of the URL, which has a host and one of these schemes, and its port."""
     shown = redacted(url)
     if not url.isprintable():
         # `urlsplit` would drop some of them without a word.
@@ -69,8 +135,8 @@ def parse_url(url: str) -> Endpoint:
     except ValueError:
         # The text of the error is not shown: it may quote the password.
         raise AddressError(f"{shown!r} is not a URL: host and port cannot be told from it") from None
-    if parts.scheme not in _SCHEMES:
-        raise AddressError(f"{shown!r} has the scheme {parts.scheme!r}; amqp and amqps are supported")
+    if parts.scheme not in ports:
+        raise AddressError(f"{shown!r} has the scheme {parts.scheme!r}; {supported}")
     if not parts.hostname:
         raise AddressError(f"{shown!r} names no host")
     if not _is_host(parts.hostname):
@@ -79,15 +145,11 @@ def parse_url(url: str) -> Endpoint:
         raise AddressError(f"{shown!r} has port 0")
     if parts.query or parts.fragment:
         raise AddressError(f"{shown!r} has a query or a fragment; ? and # in a path are written %3F and %23")
-    tls = _SCHEMES[parts.scheme]
-    return Endpoint(
-        host=parts.hostname,
-        port=port or (PORT_TLS if tls else PORT_PLAIN),
-        tls=tls,
-        user=None if parts.username is None else unquote(parts.username),
-        password=None if parts.password is None else unquote(parts.password),
-        path=unquote(parts.path.removeprefix("/")),
-    )
+    return parts, port or ports[parts.scheme]
+
+
+def _decoded(text: str | None) -> str | None:
+    return None if text is None else unquote(text)
 
 
 def redacted(url: str) -> str:
@@ -95,7 +157,7 @@ def redacted(url: str) -> str:
     _, at, rest = url.rpartition("@")
     if not at:
         return url
-    scheme = next((prefix for name in _SCHEMES if url.startswith(prefix := f"{name}://")), "")
+    scheme = next((prefix for name in (*_PORTS, *_PROXY_PORTS) if url.startswith(prefix := f"{name}://")), "")
     return f"{scheme}…@{rest}"
 
 
@@ -106,6 +168,24 @@ def _is_host(host: str) -> bool:
     except UnicodeError:
         return False
     return not any(c.isspace() for c in host)
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def ascii_host(host: str) -> str:
+    """The host as it is written where only ASCII is possible."""
+    return host if host.isascii() else host.encode("idna").decode("ascii")
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def node_address(address: str, peer_properties: Mapping[Any, Any]) -> str:

@@ -18,16 +18,24 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
-from ..exceptions import ConnectionLost, LocalProtocolError, OperationTimeout
-from .address import Endpoint
+from ..exceptions import AMQPError, ConnectionLost, LocalProtocolError, OperationTimeout
+from .address import Endpoint, Proxy
 from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Waiter
+from .http import MAX_HEAD
+from .proxy import http_connect, socks_connect_blocking
+from .tunnel import SocketTunnel, set_timeout
+
+if TYPE_CHECKING:
+    from .websocket import WebSocket
 
 T = TypeVar("T")
 
 _READ_SIZE: Final = 262_144
+#: What may have more to read than the descriptor tells of.
+_BUFFERED: Final = (ssl.SSLSocket, SocketTunnel)
 #: Bytes that may wait for the socket before the engine is told to wait.
 _HIGH_WATER: Final = 1024 * 1024
 #: Seconds that nobody sleeps beyond without looking at the clock; longer ones do not fit into a call of `poll`.
@@ -122,7 +130,7 @@ class BlockingDriver(Driver):
         self._leader_writes = False
         self._followers: list[_Task] = []
         self._pid = os.getpid()
-        self._socket: socket.socket | None = None
+        self._socket: socket.socket | SocketTunnel | None = None
         self._engine: ConnectionEndpoint | None = None
         self._timers: list[_Timer] = []
         self._tidy_at = _MANY_TIMERS
@@ -131,7 +139,7 @@ class BlockingDriver(Driver):
         self._unsent_size = 0
         self._engine_timer: _Timer | None = None
         self._wakeup_read, self._wakeup_write = -1, -1
-        self._to_close: list[socket.socket | int] = []
+        self._to_close: list[socket.socket | SocketTunnel | int] = []
 
     # -- the face of `uamqp.sync` --------------------------------------------------------------------------------
 
@@ -224,15 +232,30 @@ class BlockingDriver(Driver):
     # -- Driver --------------------------------------------------------------------------------------------------
 
     async def connect(
-        self, endpoint: Endpoint, context: ssl.SSLContext | None, server_hostname: str | None, timeout: float
+        self,
+        endpoint: Endpoint,
+        context: ssl.SSLContext | None,
+        server_hostname: str | None,
+        timeout: float,
+        *,
+        proxy: Proxy | None = None,
+        websocket: WebSocket | None = None,
     ) -> None:
         deadline = time.monotonic() + timeout
+        through = f" through {proxy}" if proxy is not None else ""
         try:
-            stream = _connect(endpoint, deadline)
+            if proxy is None:
+                stream = _connect(endpoint.host, endpoint.port, deadline)
+            else:
+                stream = _connect_through(proxy, endpoint, deadline)
         except TimeoutError as error:
-            raise OperationTimeout(f"no connection to {endpoint} within {timeout:g} s") from error
+            raise OperationTimeout(f"no connection to {endpoint}{through} within {timeout:g} s") from error
+        except AMQPError:
+            # Some are OSError too; they say it all.
+            raise
         except OSError as error:
-            raise ConnectionLost(f"cannot connect to {endpoint}: {error.strerror or error}") from error
+            raise ConnectionLost(f"cannot connect to {endpoint}{through}: {error.strerror or error}") from error
+        step = "TLS"
         try:
             self._wakeup_read, self._wakeup_write = os.pipe()
             self._socket = stream
@@ -240,15 +263,20 @@ class BlockingDriver(Driver):
             os.set_blocking(self._wakeup_write, False)
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
-                stream.settimeout(max(0.001, deadline - time.monotonic()))
+                set_timeout(stream, deadline)
                 self._socket = stream = context.wrap_socket(stream, server_hostname=server_hostname)
+            if websocket is not None:
+                step = "WebSocket"
+                self._socket = SocketTunnel(stream, websocket, deadline)
             stream.setblocking(False)
         except TimeoutError as error:
-            raise OperationTimeout(f"no TLS with {endpoint} within {timeout:g} s") from error
+            raise OperationTimeout(f"no {step} with {endpoint} within {timeout:g} s") from error
+        except AMQPError:
+            raise
         except OSError as error:
             if self._socket is None:
                 stream.close()
-            raise ConnectionLost(f"no TLS with {endpoint}: {error}") from error
+            raise ConnectionLost(f"no {step} with {endpoint}: {error}") from error
 
     def run_engine(self, engine: ConnectionEndpoint) -> None:
         self._engine = engine
@@ -300,7 +328,7 @@ class BlockingDriver(Driver):
         self._leader_writes = bool(self._unsent)
         if stream is None and not self._timers:
             raise LocalProtocolError("the connection is closed")
-        if isinstance(stream, ssl.SSLSocket) and stream.pending():
+        if isinstance(stream, _BUFFERED) and stream.pending():
             return None, 0
         poller = select.poll()
         if stream is not None:
@@ -400,8 +428,8 @@ class BlockingDriver(Driver):
                 return
             engine.last_received = time.monotonic()
             engine.receive_data(data)
-            # A plain socket has given all there was; TLS may keep more in its own buffer.
-            if len(data) < _READ_SIZE and not (isinstance(stream, ssl.SSLSocket) and stream.pending()):
+            # A plain socket has given all there was; others may keep more in a buffer of their own.
+            if len(data) < _READ_SIZE and not (isinstance(stream, _BUFFERED) and stream.pending()):
                 return
 
     def _write(self) -> None:
@@ -472,9 +500,9 @@ class BlockingDriver(Driver):
                 descriptor.close()
 
 
-def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
+def _connect(host: str, port: int, deadline: float) -> socket.socket:
     """Connect to the first address that answers."""
-    addresses = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for *family, _, address in addresses[:-1]:
         try:
             return _connect_to(family, address, min(ADDRESS_PATIENCE, deadline - time.monotonic()))
@@ -483,6 +511,44 @@ def _connect(endpoint: Endpoint, deadline: float) -> socket.socket:
             pass
     *family, _, address = addresses[-1]
     return _connect_to(family, address, deadline - time.monotonic())
+
+
+def _connect_through(proxy: Proxy, endpoint: Endpoint, deadline: float) -> socket.socket:
+    stream = _connect(proxy.host, proxy.port, deadline)
+    timely = _Timely(stream, deadline)
+    try:
+        if proxy.scheme != "http":
+            socks_connect_blocking(proxy, endpoint, timely)
+            return stream
+        conversation = http_connect(proxy, endpoint)
+        request = next(conversation)
+        while True:
+            timely.sendall(request)
+            request = conversation.send(timely.recv(MAX_HEAD))
+    except StopIteration:
+        return stream
+    except BaseException:
+        stream.close()
+        raise
+
+
+class _Timely:
+    """A socket whose calls all end at the deadline, so that who answers byte by byte gains nothing."""
+
+    def __init__(self, stream: socket.socket, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def sendall(self, data: bytes) -> None:
+        set_timeout(self._stream, self._deadline)
+        self._stream.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        set_timeout(self._stream, self._deadline)
+        return self._stream.recv(size)
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def _connect_to(family: Sequence[int], address: Any, timeout: float) -> socket.socket:

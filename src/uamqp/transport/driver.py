@@ -9,10 +9,13 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..engine.connection import ConnectionEndpoint
-from .address import Endpoint
+from .address import Endpoint, Proxy
+
+if TYPE_CHECKING:
+    from .websocket import WebSocket
 
 
 class Waiter(Protocol):
@@ -68,9 +71,19 @@ class Driver(ABC):
 
     @abstractmethod
     async def connect(
-        self, endpoint: Endpoint, context: ssl.SSLContext | None, server_hostname: str | None, timeout: float
+        self,
+        endpoint: Endpoint,
+        context: ssl.SSLContext | None,
+        server_hostname: str | None,
+        timeout: float,
+        *,
+        proxy: Proxy | None = None,
+        websocket: WebSocket | None = None,
     ) -> None:
-        """Open the stream. Raises ConnectionLost or OperationTimeout."""
+        """Open the stream: through the proxy, with TLS of that context, inside the WebSocket, where there are any.
+
+        Raises ConnectionLost, OperationTimeout, or AuthenticationError where proxy or server want credentials.
+        """
 
     @abstractmethod
     def run_engine(self, engine: ConnectionEndpoint) -> None:

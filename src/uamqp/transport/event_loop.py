@@ -6,12 +6,18 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..engine.connection import ConnectionEndpoint
-from ..exceptions import ConnectionLost, OperationTimeout
-from .address import Endpoint
+from ..exceptions import AMQPError, ConnectionLost, OperationTimeout
+from .address import Endpoint, Proxy
 from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Timer
+from .http import MAX_HEAD
+from .proxy import http_connect, socks_connect
+from .tunnel import TransportTunnel
+
+if TYPE_CHECKING:
+    from .websocket import WebSocket
 
 #: Bytes that may wait in the loop's transport before the engine is told to wait.
 _HIGH_WATER: Final = 1024 * 1024
@@ -43,30 +49,82 @@ class EventLoopDriver(asyncio.Protocol, Driver):
     # -- Driver --------------------------------------------------------------------------------------------------
 
     async def connect(
-        self, endpoint: Endpoint, context: ssl.SSLContext | None, server_hostname: str | None, timeout: float
+        self,
+        endpoint: Endpoint,
+        context: ssl.SSLContext | None,
+        server_hostname: str | None,
+        timeout: float,
+        *,
+        proxy: Proxy | None = None,
+        websocket: WebSocket | None = None,
     ) -> None:
+        through = f" through {proxy}" if proxy is not None else ""
         try:
             async with asyncio.timeout(timeout):
-                stream = await self._open_stream(endpoint)
-                await self.loop.create_connection(
-                    lambda: self,
+                if proxy is None:
+                    stream = await self._open_stream(endpoint.host, endpoint.port)
+                else:
+                    stream = await self._open_through(proxy, endpoint, timeout)
+                opened = asyncio.Event()
+                protocol = self if websocket is None else self.tunnel(websocket, opened.set)
+                transport, _ = await self.loop.create_connection(
+                    lambda: protocol,
                     sock=stream,
                     ssl=context,
                     server_hostname=server_hostname if context is not None else None,
                 )
+                if websocket is not None:
+                    try:
+                        await opened.wait()
+                        if websocket.error is not None:
+                            raise websocket.error
+                    except BaseException:
+                        transport.abort()
+                        raise
         except TimeoutError as error:
-            raise OperationTimeout(f"no connection to {endpoint} within {timeout:g} s") from error
+            raise OperationTimeout(f"no connection to {endpoint}{through} within {timeout:g} s") from error
+        except AMQPError:
+            # Some are OSError too; they say it all.
+            raise
         except ssl.SSLError as error:
             raise ConnectionLost(f"no TLS with {endpoint}: {error}") from error
         except OSError as error:
             # asyncio has no words for a peer that goes away during the TLS handshake.
             reason = error.strerror or str(error) or "the peer hung up"
-            raise ConnectionLost(f"cannot connect to {endpoint}: {reason}") from error
+            raise ConnectionLost(f"cannot connect to {endpoint}{through}: {reason}") from error
 
-    async def _open_stream(self, endpoint: Endpoint) -> socket.socket:
+    async def _open_through(self, proxy: Proxy, endpoint: Endpoint, timeout: float) -> socket.socket:
+        stream = await self._open_stream(proxy.host, proxy.port)
+        try:
+            if proxy.scheme != "http":
+                await socks_connect(proxy, endpoint, stream, timeout)
+                return stream
+            conversation = http_connect(proxy, endpoint)
+            request = next(conversation)
+            while True:
+                await self.loop.sock_sendall(stream, request)
+                request = conversation.send(await self.loop.sock_recv(stream, MAX_HEAD))
+        except StopIteration:
+            return stream
+        except BaseException:
+            stream.close()
+            raise
+
+    def tunnel(self, websocket: WebSocket, decided: Callable[[], None]) -> TransportTunnel:
+        """What stands between the stream and this from now on; `decided` is called when it is open, or will never be,
+        and then the WebSocket knows why."""
+
+        def ready() -> None:
+            if websocket.opened:
+                EventLoopDriver.connection_made(self, tunnel)
+            decided()
+
+        tunnel = TransportTunnel(websocket, self, ready)
+        return tunnel
+
+    async def _open_stream(self, host: str, port: int) -> socket.socket:
         # Not left to `create_connection`, which loses the socket when it is cancelled in the middle of its race
         # between addresses.
-        host, port = endpoint.host, endpoint.port
         try:
             addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except socket.gaierror:

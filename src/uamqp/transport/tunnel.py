@@ -1,0 +1,210 @@
+"""A WebSocket where the drivers have their stream: to them it looks like a transport of asyncio, or like a socket.
+
+So the plain way knows nothing of it, and pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from .websocket import WebSocket
+
+_READ_SIZE: Final = 65_536
+#: Seconds in which the peer takes what is left for it, after it broke the rules.
+_LINGER: Final = 5.0
+
+
+class TransportTunnel(asyncio.Protocol, asyncio.Transport):
+    """Between a transport of the loop, whose protocol it is, and a protocol, whose transport it is.
+
+    Args:
+        websocket: the end of this side.
+        owner: the protocol for the payload.
+        decided: called once: when payload can be sent, or will never be.
+    """
+
+    def __init__(self, websocket: WebSocket, owner: asyncio.Protocol, decided: Callable[[], None]) -> None:
+        super().__init__()
+        self._websocket = websocket
+        self._owner = owner
+        self._decided: Callable[[], None] | None = decided
+        self._abort_timer: asyncio.TimerHandle | None = None
+        self._closing = False
+        self._full = False
+
+    # -- asyncio.Protocol: towards the stream --------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._stream = cast(asyncio.Transport, transport)
+        self._put(self._websocket.start())
+
+    def data_received(self, data: bytes) -> None:
+        websocket = self._websocket
+        payload = websocket.receive(data)
+        if not self._full:
+            self._put(websocket.take_reply())
+        self._decide()
+        if not self._closing:
+            for piece in payload:
+                self._owner.data_received(piece)
+        if websocket.error is not None:
+            self._closing = True
+            self._stream.close()
+            if self._abort_timer is None:
+                # Who reads nothing could have it open for ever.
+                self._abort_timer = asyncio.get_running_loop().call_later(_LINGER, self._stream.abort)
+
+    def eof_received(self) -> bool:
+        self._websocket.receive(b"")
+        self._decide()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._websocket.receive(b"")
+        self._decide()
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        self._owner.connection_lost(exc or self._websocket.error)
+
+    def pause_writing(self) -> None:
+        self._full = True
+        self._owner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._put(self._websocket.take_reply())
+        self._owner.resume_writing()
+
+    def _decide(self) -> None:
+        websocket, decided = self._websocket, self._decided
+        if decided is not None and (websocket.opened or websocket.error is not None):
+            self._decided = None
+            decided()
+
+    def _put(self, data: bytes) -> None:
+        if data:
+            self._stream.write(data)
+
+    # -- asyncio.Transport: towards the owner --------------------------------------------------------------------
+
+    def write(self, data: Any) -> None:
+        if self._websocket.error is None and not self._closing:
+            self._stream.write(self._websocket.wrap(data))
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        self.write(b"".join(list_of_data))
+
+    def close(self) -> None:
+        """Say goodbye; the stream is closed when the peer has said so too, or when somebody aborts."""
+        if not self._closing:
+            self._closing = True
+            if goodbye := self._websocket.close():
+                self._stream.write(goodbye)
+            else:
+                self._stream.close()
+
+    def abort(self) -> None:
+        self._closing = True
+        self._stream.abort()
+
+    def is_closing(self) -> bool:
+        return self._closing or self._stream.is_closing()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._stream.set_write_buffer_limits(high, low)
+
+    def pause_reading(self) -> None:
+        self._stream.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._stream.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._stream.get_extra_info(name, default)
+
+
+class SocketTunnel:
+    """Looks like a socket that does not block, to who sends and receives payload."""
+
+    def __init__(self, stream: socket.socket, websocket: WebSocket, deadline: float) -> None:
+        """Shake hands, until `deadline` on the monotonic clock; the stream stays the caller's where that fails.
+
+        Raises AuthenticationError, ConnectionLost, TimeoutError, OSError.
+        """
+        self._stream = stream
+        self._websocket = websocket
+        self._received: list[bytes] = []
+        self._unsent = memoryview(b"")
+        #: Bytes of payload that are wrapped but not all sent; whoever was told to wait comes with the same again.
+        self._taken = 0
+        set_timeout(stream, deadline)
+        stream.sendall(websocket.start())
+        while not websocket.opened:
+            set_timeout(stream, deadline)
+            self._received = websocket.receive(stream.recv(_READ_SIZE))
+            if websocket.error is not None:
+                raise websocket.error
+        stream.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def pending(self) -> int:
+        """Whether `recv` has something, or something to raise, that the descriptor does not tell of."""
+        if self._received or self._websocket.error is not None:
+            return 1
+        return self._stream.pending() if isinstance(self._stream, ssl.SSLSocket) else 0
+
+    def recv(self, size: int) -> bytes:
+        """Payload, which may be more than `size` by what a WebSocket needs less. Raises as a socket does."""
+        while not self._received:
+            if self._websocket.error is not None:
+                raise self._websocket.error
+            self._received = self._websocket.receive(self._stream.recv(size))
+            self._answer()
+        payload, self._received = b"".join(self._received), []
+        return payload
+
+    def send(self, data: memoryview) -> int:
+        """Send all of it, or raise as a socket does that would block: then come again with the same."""
+        if not self._taken:
+            if self._websocket.error is not None:
+                raise self._websocket.error
+            self._unsent = memoryview(bytes(self._unsent) + self._websocket.wrap(bytes(data)))
+            self._taken = len(data)
+        self._send_rest()
+        taken, self._taken = self._taken, 0
+        return taken
+
+    def close(self) -> None:
+        """Say goodbye where that can be sent at once, and close; nobody waits for the peer's."""
+        try:
+            self._send_rest()
+            self._stream.send(self._websocket.close())
+        except OSError:
+            pass
+        self._stream.close()
+
+    def _answer(self) -> None:
+        try:
+            self._send_rest()
+            self._unsent = memoryview(self._websocket.take_reply())
+            self._send_rest()
+        except OSError:
+            # It goes with what is sent next; whether the stream is broken, the next call finds out.
+            pass
+
+    def _send_rest(self) -> None:
+        while self._unsent:
+            self._unsent = self._unsent[self._stream.send(self._unsent) :]
+
+
+def set_timeout(stream: socket.socket, deadline: float) -> None:
+    """Let each call on the stream end at that time of the monotonic clock."""
+    stream.settimeout(max(0.001, deadline - time.monotonic()))
