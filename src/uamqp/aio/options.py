@@ -136,10 +136,8 @@ def connection_options(
         raise ValueError(f"channel_max must be 0 to 65535, not {channel_max}")
     if timeout <= 0 or connect_timeout <= 0 or (idle_timeout is not None and idle_timeout <= 0):
         raise ValueError("time-outs must be positive; idle_timeout may be None")
-    place = endpoint
-    if connect_to is not None:
-        check_place(connect_to)
-        place = replace(endpoint, host=connect_to[0], port=connect_to[1])
+    place = endpoint if connect_to is None else replace(endpoint, host=connect_to[0], port=connect_to[1])
+    check_place(place.host, place.port)
     proxy = parse_proxy(proxy) if isinstance(proxy, str) else proxy
     if proxy is not None:
         check_proxy(proxy)
@@ -196,7 +194,9 @@ def _websocket(endpoint: Endpoint, hostname: str | None, subprotocol: str) -> Ca
         from ..transport.websocket import WebSocket
     except ModuleNotFoundError:
         raise AddressError(f'{endpoint} needs websockets: pip install "uamqp[websocket]"') from None
-    return partial(WebSocket.client, endpoint, hostname or endpoint.host, subprotocol)
+    host = hostname or endpoint.host
+    check_place(host, endpoint.port)
+    return partial(WebSocket.client, endpoint, host, subprotocol)
 
 
 def _version() -> str:

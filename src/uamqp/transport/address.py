@@ -116,11 +116,10 @@ def parse_proxy(url: str) -> Proxy:
     return Proxy(parts.scheme, parts.hostname, port, _decoded(parts.username), _decoded(parts.password))
 
 
-def check_place(place: tuple[str, int]) -> None:
-    """Raise AddressError where this is not host and port to connect to."""
-    host, port = place
+def check_place(host: str, port: int) -> None:
+    """Raise AddressError where these are not host and port of something to connect to."""
     if not host or not host.isprintable() or not _is_host(host) or not 0 < port < 65_536:
-        raise AddressError(f"{place!r} is not the host and port of a place to connect to")
+        raise AddressError(f"{(host, port)!r} is not the host and port of something to connect to")
 
 
 def _split(url: str, text: str, ports: Mapping[str, int], supported: str) -> tuple[SplitResult, int]:

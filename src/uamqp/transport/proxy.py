@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..exceptions import AddressError, AuthenticationError, ConnectionLost
-from .address import Endpoint, Proxy
+from .address import Endpoint, Proxy, check_place
 from .http import answer_head, refusal, status
 
 
@@ -39,6 +39,7 @@ def http_connect(proxy: Proxy, endpoint: Endpoint) -> Generator[bytes, bytes, No
 
 def check(proxy: Proxy) -> None:
     """Raise AddressError where this proxy cannot be used from here."""
+    check_place(proxy.host, proxy.port)
     if proxy.scheme == "http":
         return
     try:

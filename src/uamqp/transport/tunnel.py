@@ -148,6 +148,7 @@ class SocketTunnel:
         while not websocket.opened:
             set_timeout(stream, deadline)
             self._received = websocket.receive(stream.recv(_READ_SIZE))
+            self._answer()
             if websocket.error is not None:
                 raise websocket.error
         stream.setblocking(False)

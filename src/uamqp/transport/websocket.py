@@ -11,10 +11,9 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidHandshake
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import Protocol, State
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
@@ -42,7 +41,7 @@ class WebSocket:
         error: why nothing more can be sent or received; None as long as it can.
     """
 
-    def __init__(self, protocol: Protocol, peer: str, head: Head) -> None:
+    def __init__(self, protocol: ClientProtocol | ServerProtocol, peer: str, head: Head) -> None:
         self._protocol = protocol
         self._peer = peer
         self._head = head
@@ -119,7 +118,7 @@ class WebSocket:
         self._reply = b"".join(protocol.data_to_send())
         self.opened = protocol.state is State.OPEN
         if not self.opened:
-            self._fail(f"does not open a WebSocket: {_reason(protocol)}")
+            self._fail(f"does not open a WebSocket: {protocol.handshake_exc}")
         elif protocol.subprotocol is None:
             self.opened = False
             self._fail("opened the WebSocket without the subprotocol of AMQP")
@@ -167,9 +166,3 @@ class WebSocket:
 
     def _fail(self, what: str) -> None:
         self.error = ConnectionLost(f"{self._peer} {what}")
-
-
-def _reason(protocol: Protocol) -> str:
-    """Why the handshake failed."""
-    error = getattr(protocol, "handshake_exc", None)
-    return str(error) if isinstance(error, InvalidHandshake) else "no answer that could be understood"
