@@ -83,16 +83,19 @@ class WebSocket:
         """
         if self.error is not None:
             return []
+        answer = b""
         if not self.opened:
             data = self._shake_hands(data)
             if not data:
                 return []
+            answer = self._reply
         elif not data:
             self._fail("ended the stream without closing the WebSocket")
             return []
         self._protocol.receive_data(data)
         payload = self._payload()
-        self._reply = b"".join(self._protocol.data_to_send()) or self._reply
+        if reply := b"".join(self._protocol.data_to_send()):
+            self._reply = answer + reply
         return payload
 
     def _shake_hands(self, data: bytes) -> bytes:
