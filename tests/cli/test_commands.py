@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import uamqp as package
 from uamqp.broker import Broker
 from uamqp.cli import app
+from uamqp.sync import connect
 
 runner = CliRunner()
 
@@ -95,6 +96,8 @@ def test_errors_are_one_line_and_an_exit_code(url: str) -> None:
         assert code == 1 and "error: ConnectionLost" in err
         code, _, err = run(command, "http://host/x", *extra)
         assert code == 2 and "http" in err
+        # Its path would be that of the WebSocket.
+        assert run(command, "ws://127.0.0.1:1/x", *extra)[0] == 2
 
 
 def test_ping_of_an_address_that_is_refused(url: str) -> None:
@@ -116,11 +119,16 @@ def test_a_broker_that_anybody_could_reach_is_refused() -> None:
 
 
 def test_the_broker_serves_until_it_is_told_to_stop() -> None:
-    command = [sys.executable, "-m", "uamqp", "broker", "--port", "0", "--queue", "q", "--topic", "t"]
+    command = [sys.executable, "-m", "uamqp", "broker", "--port", "0", "--websocket-port", "0", "--queue", "q"]
+    command += ["--topic", "t"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         url = process.stdout.readline().strip()
+        websocket_url = process.stdout.readline().strip()
+        assert websocket_url.startswith("ws://127.0.0.1:")
+        with connect(websocket_url):
+            pass
         assert run("send", f"{url}/q", "hello")[0] == 0
         assert run("receive", f"{url}/q", "-c", "1")[1] == "hello\n"
     finally:

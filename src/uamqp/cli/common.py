@@ -55,10 +55,12 @@ def open_connection(
 
 def address_of(url: str) -> str:
     """The node that the URL names; a usage error where it names none."""
-    path = parse_url(url).path
-    if not path:
+    endpoint = parse_url(url)
+    if endpoint.websocket:
+        raise typer.BadParameter("the path of ws and wss is that of the WebSocket; give amqp or amqps")
+    if not endpoint.path:
         raise typer.BadParameter("the URL names no address: amqp://host/address")
-    return path
+    return endpoint.path
 
 
 @contextmanager
