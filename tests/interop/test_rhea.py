@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +13,29 @@ import pytest
 
 import uamqp.aio as amqp
 from tests.broker.helpers import BOUND
+from uamqp.broker import Broker
 from uamqp.codec import values
 
 from .conftest import PASSWORD, USER
+from .node import SCRIPTS, environment, missing
+from .processes import run
 
 Rhea = Callable[..., list[dict[str, Any]]]
 
 
 def test_send_and_receive(rhea: Rhea, broker_url: str) -> None:
     (seen,) = rhea("send_and_receive", broker_url, 2000)
+    assert seen == {"bodies": list(range(2000)), "accepted": 2000}
+
+
+@pytest.mark.parametrize("subprotocol", ["amqp", "AMQPWSB10"])
+def test_send_and_receive_over_a_websocket(modules: Path, subprotocol: str) -> None:
+    node = ["node", "--experimental-websocket"]
+    if subprocess.run([*node, "--eval", "WebSocket"], capture_output=True).returncode:
+        missing("this node has no WebSocket")
+    with Broker.running(websocket_port=0) as broker:
+        command = [*node, SCRIPTS / "client.js", "send_and_receive", f"{broker.websocket_url}/path", 2000, subprotocol]
+        (seen,) = run(command, environment(modules))
     assert seen == {"bodies": list(range(2000)), "accepted": 2000}
 
 

@@ -21,6 +21,11 @@ function say(event) {
 
 function connect(options = {}) {
     const { hostname: host, port, protocol } = new URL(url);
+    if (protocol === 'ws:') {
+        // Node's own, in version 20 behind --experimental-websocket.
+        const details = rhea.websocket_connect(WebSocket)(url, rest[1], {});
+        return container.connect({ connection_details: details, reconnect: false, ...options });
+    }
     const transport = protocol === 'amqps:' ? 'tls' : 'tcp';
     return container.connect({ host, port, transport, reconnect: false, ...options });
 }
