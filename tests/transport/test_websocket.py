@@ -289,7 +289,8 @@ def test_a_server_that_breaks_the_rules(face: str, together: bool, frames: bytes
             read_exactly(stream, 14)
             stream.sendall(frames)
         if code is None:
-            return
+            # Closing it with bytes unread would be a reset.
+            stream.shutdown(socket.SHUT_WR)
         ends.append(read_to_end(stream))
 
     with serving(handle) as port, pytest.raises(ConnectionLost, match=text):
