@@ -163,13 +163,15 @@ class SocketTunnel:
         return self._stream.pending() if isinstance(self._stream, ssl.SSLSocket) else 0
 
     def recv(self, size: int) -> bytes:
-        """Payload, which may be more than `size` by what a WebSocket needs less. Raises as a socket does."""
-        while not self._received:
-            if self._websocket.error is not None:
-                raise self._websocket.error
-            self._received = self._websocket.receive(self._stream.recv(size))
+        """Payload of one read, which may be more than `size` by what came before. Raises as a socket does."""
+        websocket = self._websocket
+        if not self._received and websocket.error is None:
+            self._received = websocket.receive(self._stream.recv(size))
             self._answer()
         payload, self._received = b"".join(self._received), []
+        if not payload:
+            # Not read on here: who sends nothing but pings would never let time-outs have their turn.
+            raise websocket.error or BlockingIOError()
         return payload
 
     def send(self, data: memoryview) -> int:
