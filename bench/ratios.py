@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from .clients import AIO, COMPILED, ORIGINAL, PAGE, PROBE, PROTON_CPP, PROTON_PYTHON, RHEA
+from .clients import AIO, BLOCKING, COMPILED, ORIGINAL, PAGE, PROBE, PROTON_CPP, PROTON_PYTHON, RHEA
 from .rounds import Cell
 
 LARGE_ENOUGH = 400e6
@@ -58,6 +58,9 @@ _PEERS: Mapping[str, Mapping[str, float]] = {
 
 PAGE_TO_AIO = 0.75
 
+_BLOCKING: Mapping[str, float] = {"send-100": 8, "receive-100": 8, "send-one": 1.5}
+"""The blocking API of uamqp 1.6 beside the original."""
+
 _COMPILED: Mapping[str, float] = {"receive-100": 0.6, "send-100": 1.5}
 """The compiled build beside proton C++."""
 
@@ -73,5 +76,7 @@ def _all() -> Iterator[Ratio]:
             for peer, must in peers.items():
                 yield Ratio(case, client, peer, must, LARGE_ENOUGH if case.startswith("large-") else None)
         yield Ratio(case, PAGE, AIO, PAGE_TO_AIO)
+        if case in _BLOCKING:
+            yield Ratio(case, BLOCKING, ORIGINAL, _BLOCKING[case])
         if case in _COMPILED:
             yield Ratio(case, AIO + COMPILED, PROTON_CPP, _COMPILED[case])

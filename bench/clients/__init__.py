@@ -14,6 +14,7 @@ OPERATIONS = frozenset({"send", "send-one", "receive", "receive-rich"})
 AIO = "uamqp aio"
 PAGE = "uamqp page"
 SYNC = "uamqp sync"
+BLOCKING = "uamqp 1.6 API"
 ORIGINAL = "uamqp 1.6.11"
 PROTON_PYTHON = "python-qpid-proton"
 PYAMQP = "azure pyamqp"
@@ -52,7 +53,7 @@ def clients(python: Path, uamqp_path: Path, compiled_path: Path | None) -> dict[
         uamqp_path: the folder with the package uamqp.
         compiled_path: a folder with a compiled build of it, to be measured too.
     """
-    faces = {AIO: "uamqp_aio.py", PAGE: "uamqp_page.py", SYNC: "uamqp_sync.py"}
+    faces = {AIO: "uamqp_aio.py", PAGE: "uamqp_page.py", SYNC: "uamqp_sync.py", BLOCKING: "uamqp_1_6.py"}
     compiled = faces if compiled_path else {}
     every = [
         *(Client(name, partial(script, python, file, uamqp_path)) for name, file in faces.items()),

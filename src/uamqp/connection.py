@@ -53,6 +53,16 @@ class Connection(Blocking, ConnectionAsync):
             error_policy=error_policy,
         )
 
+    @property
+    def _thread(self) -> int:
+        """The thread that may settle without further ado: it is in the middle of a step, which writes when it ends."""
+        driver = self._blocking
+        return 0 if driver is None else driver.stepping
+
+    @_thread.setter
+    def _thread(self, thread: int) -> None:
+        """No thread is the connection's own."""
+
     def _driver(self) -> BlockingDriver:
         with self._guard:
             if self._blocking is None:
@@ -64,8 +74,6 @@ class Connection(Blocking, ConnectionAsync):
 
     async def _open(self) -> None:
         await super()._open()
-        # No thread is the connection's own.
-        self._thread = 0
         WATCH.add(self._driver())
 
     async def _close(self) -> None:

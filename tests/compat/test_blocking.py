@@ -385,3 +385,79 @@ def test_nothing_is_left_behind(broker: Broker) -> None:
     assert broker.connections == 0
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
+
+
+# --- functions of the application -------------------------------------------------------------------------------
+
+
+def test_a_function_that_takes_its_time_holds_up_nobody(broker: Broker) -> None:
+    """While it runs, another thread sends on the same connection, and what the function settles is on its way."""
+    fill(broker, "first", queue="in")
+    connection = Connection(broker.url)
+    sender, receiver = SendClient(f"{broker.url}/out"), ReceiveClient(f"{broker.url}/in", auto_complete=False)
+    sender.open(connection=connection)
+    receiver.open(connection=connection)
+    waiting, sent = threading.Event(), threading.Event()
+
+    def send() -> None:
+        assert waiting.wait(10)
+        sender.send_message(Message("meanwhile"))
+        sent.set()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+
+    def on_message(message: Message) -> None:
+        message.accept()
+        waiting.set()
+        assert sent.wait(10)
+        assert length(broker, "in") == 0
+        receiver._shutdown = True
+
+    receiver.receive_messages(on_message)
+    thread.join(10)
+    assert length(broker, "out") == 1
+    sender.close()
+    connection.destroy()
+
+
+def test_a_function_that_closes_its_client(broker: Broker) -> None:
+    fill(broker, "first", "second")
+    client = ReceiveClient(f"{broker.url}/q")
+    seen: list[str] = []
+
+    def on_message(message: Message) -> None:
+        seen.append(str(message))
+        client.close()
+
+    client.receive_messages(on_message)
+    assert seen == ["first"]
+
+
+def test_a_function_that_uses_its_own_connection(broker: Broker) -> None:
+    fill(broker, "first", queue="in")
+    connection = Connection(broker.url)
+    sender, receiver = SendClient(f"{broker.url}/out"), ReceiveClient(f"{broker.url}/in")
+    sender.open(connection=connection)
+    receiver.open(connection=connection)
+
+    def on_message(message: Message) -> None:
+        sender.send_message(Message(f"answer to {message}"))
+        receiver._shutdown = True
+
+    receiver.receive_messages(on_message)
+    assert length(broker, "out") == 1
+    connection.destroy()
+
+
+def test_accepting_a_batch_is_one_write(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(broker, *map(str, range(100)))
+    with ReceiveClient(f"{broker.url}/q", prefetch=100) as client:
+        while len(client.receive_message_batch(max_batch_size=1)) + length(broker) < 100:
+            pass
+        driver = client._connection._driver()  # type: ignore[union-attr]
+        writes: list[int] = []
+        send = driver._send
+        monkeypatch.setattr(driver, "_send", lambda: (writes.append(len(driver._unsent)), send()))
+        assert len(client.receive_message_batch(max_batch_size=50)) == 50
+        assert sum(writes) <= 2

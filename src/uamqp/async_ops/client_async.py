@@ -925,7 +925,8 @@ class ReceiveClientAsync(AMQPClientAsync):
         return None
 
     async def _hand_to_callback(self, message: Message, callback: Callable[[Message], Any]) -> None:
-        result = callback(message)
+        assert self._connection is not None
+        result = await self._connection.modern._driver.outside(callback, message)
         if hasattr(result, "__await__"):
             await result
         self._keep(message)

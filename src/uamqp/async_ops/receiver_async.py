@@ -217,7 +217,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
             message = self._message(receiver._take())
             count += 1
             try:
-                result = self.on_message_received(message)
+                result = await receiver._driver.outside(self.on_message_received, message)
                 if result is not None and hasattr(result, "__await__"):
                     await result
             except KeyboardInterrupt:

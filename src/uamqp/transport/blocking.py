@@ -66,6 +66,38 @@ class BlockingWaiter:
         return self._result
 
 
+class _Outside:
+    """A call that a coroutine wants made without the lock; awaiting it gives what the call gave."""
+
+    __slots__ = ("_args", "_called", "_error", "_function", "_result")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._function = function
+        self._args = args
+        self._called = False
+        self._result: Any = None
+        self._error: BaseException | None = None
+
+    def call(self) -> None:
+        self._called = True
+        try:
+            self._result = self._function(*self._args)
+        except BaseException as error:
+            self._error = error
+
+    def done(self) -> bool:
+        return self._called
+
+    def set_result(self, result: bool) -> None:
+        """Nobody wakes it."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        yield self
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
 class _Timer:
     """An entry of the heap of timers."""
 
@@ -125,6 +157,8 @@ class BlockingDriver(Driver):
         self.deadlines = Deadlines(time.monotonic, self.call_at)
         # A call may come from inside another one of the same thread: from the iterable given to `send_many`, say.
         self._lock = threading.RLock()
+        #: The thread that has the lock and writes what it did when its step is over; 0: none.
+        self.stepping = 0
         self._progress = threading.Condition(self._lock)
         self._leader: _Task | None = None
         self._leader_writes = False
@@ -139,6 +173,8 @@ class BlockingDriver(Driver):
         self._unsent_size = 0
         self._engine_timer: _Timer | None = None
         self._wakeup_read, self._wakeup_write = -1, -1
+        #: Whether there is a byte in the pipe that wakes the leader.
+        self._interrupted = False
         self._to_close: list[socket.socket | SocketTunnel | int] = []
 
     # -- the face of `uamqp.sync` --------------------------------------------------------------------------------
@@ -158,20 +194,24 @@ class BlockingDriver(Driver):
                         self._turn()
                     elif waited:
                         self._run_timers()
-                    task.step()
+                    self._step(task)
                     self._finish_step()
                     if task.done:
                         break
-                    if task.can_go_on():
-                        continue
-                    waiting = True
-                    if self._leader is not None:
-                        self._follow(task)
-                        continue
-                    self._leader = task
-                    poller, milliseconds = self._prepare_poll()
+                    outside = task.waiter if isinstance(task.waiter, _Outside) else None
+                    if outside is None:
+                        if task.can_go_on():
+                            continue
+                        waiting = True
+                        if self._leader is not None:
+                            self._follow(task)
+                            continue
+                        self._leader = task
+                        poller, milliseconds = self._prepare_poll()
                 # The lock is not held here: other threads go on.
-                if poller is not None:
+                if outside is not None:
+                    outside.call()
+                elif poller is not None:
                     poller.poll(milliseconds)
         except BaseException as error:
             # An interrupt, as a rule. The connection survives it, except in the middle of the engine's work.
@@ -187,6 +227,8 @@ class BlockingDriver(Driver):
 
     def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call something of the client that does not wait, and write what comes of it."""
+        if self.stepping == threading.get_ident():
+            return function(*args, **kwargs)
         self._check_caller(None)
         with self._lock:
             try:
@@ -258,9 +300,8 @@ class BlockingDriver(Driver):
         step = "TLS"
         try:
             self._wakeup_read, self._wakeup_write = os.pipe()
+            self._interrupted = False
             self._socket = stream
-            os.set_blocking(self._wakeup_read, False)
-            os.set_blocking(self._wakeup_write, False)
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
                 set_timeout(stream, deadline)
@@ -299,6 +340,9 @@ class BlockingDriver(Driver):
     def flush_soon(self) -> None:
         # `run` and `call` write when their step is over.
         pass
+
+    async def outside(self, function: Callable[..., T], *args: Any) -> T:
+        return await _Outside(function, args)  # type: ignore[no-any-return]
 
     async def disconnect(self, timeout: float) -> None:
         for task in self._tasks:
@@ -359,11 +403,9 @@ class BlockingDriver(Driver):
                 self._progress.notify()
 
     def _interrupt_leader(self) -> None:
-        if self._wakeup_write >= 0:
-            try:
-                os.write(self._wakeup_write, b"\0")
-            except BlockingIOError:
-                pass
+        if self._wakeup_write >= 0 and not self._interrupted:
+            self._interrupted = True
+            os.write(self._wakeup_write, b"\0")
 
     def _stop(self, task: _Task | None, cause: BaseException | None) -> None:
         """The task will not go on; with a cause, nobody knows what state the engine was left in, so it is given up."""
@@ -385,10 +427,18 @@ class BlockingDriver(Driver):
             self.tick()
         self._run_timers()
 
+    def _step(self, task: _Task) -> None:
+        # Steps may be nested: a call from inside another one of the same thread.
+        before, self.stepping = self.stepping, threading.get_ident()
+        try:
+            task.step()
+        finally:
+            self.stepping = before
+
     def _finish_step(self) -> None:
         """Something happened: let the tasks beside the calls go on, write what came of it, tell the other threads."""
         for task in self._tasks[:]:
-            task.step()
+            self._step(task)
         self._tasks = [task for task in self._tasks if not task.done]
         self._write()
         self._wake_others()
@@ -411,10 +461,9 @@ class BlockingDriver(Driver):
         engine, stream = self._engine, self._socket
         if engine is None or stream is None:
             return
-        try:
-            os.read(self._wakeup_read, 4096)
-        except BlockingIOError:
-            pass
+        if self._interrupted:
+            self._interrupted = False
+            os.read(self._wakeup_read, 1)
         while True:
             try:
                 data = stream.recv(_READ_SIZE)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
 from .address import Endpoint, Proxy
 
 if TYPE_CHECKING:
     from .websocket import WebSocket
+
+
+T = TypeVar("T")
 
 
 class Waiter(Protocol):
@@ -100,6 +103,13 @@ class Driver(ABC):
     @abstractmethod
     def flush_soon(self) -> None:
         """The engine has output; write it when the present turn is over."""
+
+    async def outside(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of the application, which may take its time: in blocking code, other threads go on.
+
+        Not for tasks that `spawn` runs.
+        """
+        return function(*args)
 
     @abstractmethod
     async def disconnect(self, timeout: float) -> None:
