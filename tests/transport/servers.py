@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import select
 import socket
 import ssl
 import threading
@@ -138,6 +139,7 @@ class ProxyServer:
         user, password: demand these.
         places: what names stand for that only the proxy knows.
         refusal: the status line, or the code of SOCKS5, to refuse all connections with.
+        context: speak TLS, and no SOCKS5.
 
     Attributes:
         wanted: host and port of all that were asked for.
@@ -150,17 +152,20 @@ class ProxyServer:
         password: str = "",
         places: dict[str, str] | None = None,
         refusal: str | int | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self._user = user
         self._password = password
         self._places = places or {}
         self._refusal = refusal
+        self._context = context
         self.wanted: list[tuple[str, int]] = []
         self.port = 0
 
     @contextmanager
     def running(self) -> Iterator[ProxyServer]:
-        with serving(self._handle) as self.port:
+        handler = self._handle if self._context is None else secured(self._http, self._context)
+        with serving(handler) as self.port:
             yield self
 
     def url(self, scheme: str, credentials: str = "") -> str:
@@ -226,24 +231,15 @@ class ProxyServer:
 
 def relay(one: socket.socket, other: socket.socket) -> None:
     """Carry bytes both ways until either side hangs up."""
-
-    def back() -> None:
-        carry(other, one)
-
-    thread = threading.Thread(target=back, daemon=True)
-    thread.start()
-    carry(one, other)
-    thread.join(BOUND)
-
-
-def carry(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65_536):
-            target.sendall(data)
-    except OSError:
-        pass
-    hang_up(source)
-    hang_up(target)
+    # In one thread, because a socket with TLS is not for two.
+    while True:
+        for source in select.select([one, other], [], [])[0]:
+            data = source.recv(65_536)
+            while isinstance(source, ssl.SSLSocket) and source.pending():
+                data += source.recv(65_536)
+            if not data:
+                return
+            (other if source is one else one).sendall(data)
 
 
 def secured(handler: Handler, context: ssl.SSLContext) -> Handler:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,9 +16,10 @@ import uamqp.aio
 from uamqp.broker import Broker
 from uamqp.exceptions import AddressError, AMQPError, AuthenticationError, ConnectionLost, OperationTimeout
 from uamqp.transport.address import Proxy, parse_proxy
+from uamqp.transport.tls import server_context
 
 from ..aio.peers import BOUND
-from .servers import FACES, ProxyServer, read_exactly, read_head, read_to_end, round_trip, serving
+from .servers import FACES, ProxyServer, read_exactly, read_head, read_to_end, round_trip, secured, serving
 from .test_event_loop import closed_port, full_port
 
 SCHEMES = pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
@@ -266,8 +268,8 @@ async def test_a_cancelled_connect_leaves_no_stream(scheme: str) -> None:
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("proxy:3128", "proxies are http, socks5 and socks5h"),
-        ("ftp://proxy", "has the scheme 'ftp'; proxies are http, socks5 and socks5h"),
+        ("proxy:3128", "proxies are http, https, socks5 and socks5h"),
+        ("ftp://proxy", "has the scheme 'ftp'; proxies are http, https, socks5 and socks5h"),
         ("http://", "names no host"),
         ("http://me:swordfish@proxy/path", "has a path"),
         ("http://me:swordfish@proxy:x", "is not a URL"),
@@ -310,6 +312,89 @@ def test_without_the_package_the_error_says_how_to_get_it(face: str, monkeypatch
 def test_credentials_do_not_go_to_a_proxy_elsewhere_unencrypted(face: str) -> None:
     with pytest.raises(AddressError, match=r"would go to amqp://127\.0\.0\.1:1 unencrypted"):
         round_trip(face, "amqp://me:secret@127.0.0.1:1", proxy="http://proxy.example")
+
+
+# -- with TLS to the proxy -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trusted(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A context for proxies, whose authority is one of the system."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    return server_context(certificates / "server.pem", certificates / "server.key")
+
+
+@FACES
+@pytest.mark.parametrize("websocket", [False, True], ids=["amqp", "websocket"])
+def test_plain_connections_go_through_a_proxy_with_tls(
+    face: str, websocket: bool, broker: Broker, trusted: ssl.SSLContext
+) -> None:
+    with ProxyServer(context=trusted, user="me", password="secret").running() as proxy:
+        url = broker.websocket_url if websocket else broker.url
+        round_trip(face, url, proxy=proxy.url("https", "me:secret@"))
+        assert len(proxy.wanted) == 1
+
+
+@FACES
+@pytest.mark.parametrize("websocket", [False, True], ids=["amqps", "wss"])
+def test_tls_goes_through_a_proxy_with_tls(
+    face: str, websocket: bool, tls_broker: Broker, trusted: ssl.SSLContext, certificates: Path
+) -> None:
+    with ProxyServer(context=trusted).running() as proxy:
+        url = tls_broker.websocket_url if websocket else tls_broker.url
+        round_trip(face, url, proxy=proxy.url("https"), ca_file=str(certificates / "ca.pem"))
+        with pytest.raises(ConnectionLost, match=f"no TLS with {url}: .*CERTIFICATE_VERIFY_FAILED"):
+            round_trip(face, url, proxy=proxy.url("https"), ca_file=str(certificates / "other" / "ca.pem"))
+
+
+@FACES
+def test_the_certificate_of_the_proxy_is_checked(face: str, certificates: Path) -> None:
+    """The `ca_file` is for the server."""
+    context = server_context(certificates / "server.pem", certificates / "server.key")
+    with ProxyServer(context=context).running() as proxy:
+        with pytest.raises(ConnectionLost, match=r"no TLS with the proxy https://.*CERTIFICATE_VERIFY_FAILED"):
+            round_trip(face, "amqps://a.example", proxy=proxy.url("https"), ca_file=str(certificates / "ca.pem"))
+
+
+@FACES
+def test_a_proxy_with_tls_refuses(face: str, broker: Broker, trusted: ssl.SSLContext) -> None:
+    with ProxyServer(context=trusted, user="me", password="right").running() as proxy:
+        with pytest.raises(AuthenticationError, match=r"the proxy https://.* answered 407") as caught:
+            round_trip(face, broker.url, proxy=proxy.url("https", "me:swordfish@"))
+    assert "swordfish" not in f"{caught.value!r}"
+
+
+@FACES
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [(b"", "EOF occurred"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE")],
+)
+def test_a_proxy_that_has_no_tls(face: str, answer: bytes, text: str) -> None:
+    with serving(answering(answer)) as port, pytest.raises(ConnectionLost, match=f"no TLS with the proxy .*({text})"):
+        round_trip(face, "amqp://127.0.0.1:1", proxy=f"https://127.0.0.1:{port}")
+
+
+@FACES
+def test_a_proxy_with_tls_that_never_answers(face: str) -> None:
+    with serving(read_to_end) as port:
+        with pytest.raises(OperationTimeout, match=r"127\.0\.0\.1:1 .*within 0\.1 s"):
+            round_trip(face, "amqp://127.0.0.1:1", proxy=f"https://127.0.0.1:{port}", connect_timeout=0.1)
+
+
+@FACES
+@pytest.mark.parametrize(
+    ("early", "error"),
+    [(b"HTTP/1.1 403 Forbidden\r\n\r\n", AuthenticationError), (b"\x00", ConnectionLost)],
+)
+def test_a_proxy_with_tls_that_speaks_first(
+    face: str, early: bytes, error: type[AMQPError], trusted: ssl.SSLContext
+) -> None:
+    def handle(stream: socket.socket) -> None:
+        stream.sendall(early)
+        read_to_end(stream)
+
+    with serving(secured(handle, trusted)) as port, pytest.raises(error, match="the proxy https://"):
+        round_trip(face, "amqp://127.0.0.1:1", proxy=f"https://127.0.0.1:{port}")
 
 
 # -- connect_to ------------------------------------------------------------------------------------------------------

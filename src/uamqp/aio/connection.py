@@ -93,8 +93,9 @@ def connect(
         timeout: seconds for every operation on the connection that does not say otherwise.
         connect_timeout: seconds for connecting, TLS, SASL and open in all.
         allow_plaintext_credentials: let user and password go over plain TCP to another machine.
-        proxy: connect through this proxy: ``http://user:password@host:port`` (CONNECT), ``socks5://…``, or
-            ``socks5h://…``, where the proxy looks up the host; the latter two need ``uamqp[proxy]``.
+        proxy: connect through this proxy: ``http://user:password@host:port`` or ``https://…`` (CONNECT),
+            ``socks5://…``, or ``socks5h://…``, where the proxy looks up the host; the latter two need
+            ``uamqp[proxy]``.
         connect_to: host and port to connect to instead of those of the URL, which remain what TLS, WebSocket, SASL and
             open are told.
         websocket_subprotocol: the subprotocol to ask for.

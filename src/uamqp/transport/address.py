@@ -22,7 +22,7 @@ PORT_WEBSOCKET_TLS: Final = 443
 PORT_WEBSOCKET: Final = 80
 #: The port that each scheme has where the URL names none.
 _PORTS: Final = {"amqps": PORT_TLS, "amqp": PORT_PLAIN, "wss": PORT_WEBSOCKET_TLS, "ws": PORT_WEBSOCKET}
-_PROXY_PORTS: Final = {"http": 80, "socks5": 1080, "socks5h": 1080}
+_PROXY_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Proxy:
     """A proxy to connect through.
 
     Attributes:
-        scheme: ``http`` (CONNECT), ``socks5``, or ``socks5h``, where the proxy looks up the name of the host.
+        scheme: ``http`` or ``https`` (CONNECT), ``socks5``, or ``socks5h``, where the proxy looks up the name of the
+            host.
         host, port: where the proxy is.
         user, password: credentials for the proxy, or None.
     """
@@ -109,7 +110,7 @@ def parse_proxy(url: str) -> Proxy:
     """Take the URL of a proxy apart. Raises AddressError that names what is wrong."""
     if not isinstance(url, str):
         raise AddressError(f"the URL of a proxy must be a str, not {type(url).__name__}")
-    parts, port = _split(url, url, _PROXY_PORTS, "proxies are http, socks5 and socks5h")
+    parts, port = _split(url, url, _PROXY_PORTS, "proxies are http, https, socks5 and socks5h")
     assert parts.hostname is not None
     if parts.path not in ("", "/"):
         raise AddressError(f"{redacted(url)!r} has a path, which a proxy has not")

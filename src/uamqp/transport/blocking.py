@@ -25,6 +25,7 @@ from ..exceptions import AMQPError, ConnectionLost, LocalProtocolError, Operatio
 from .address import Endpoint, Proxy
 from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Waiter
 from .http import MAX_HEAD
+from .layers import Layer, secure_proxy
 from .proxy import http_connect, socks_connect_blocking
 from .tunnel import SocketTunnel, set_timeout
 
@@ -285,6 +286,9 @@ class BlockingDriver(Driver):
     ) -> None:
         deadline = time.monotonic() + timeout
         through = f" through {proxy}" if proxy is not None else ""
+        layer: Layer | None = websocket
+        if proxy is not None and proxy.scheme == "https":
+            layer, context = secure_proxy(proxy, endpoint, context, server_hostname, layer), None
         try:
             if proxy is None:
                 stream = _connect(endpoint.host, endpoint.port, deadline)
@@ -306,9 +310,9 @@ class BlockingDriver(Driver):
             if context is not None:
                 set_timeout(stream, deadline)
                 self._socket = stream = context.wrap_socket(stream, server_hostname=server_hostname)
-            if websocket is not None:
-                step = "WebSocket"
-                self._socket = SocketTunnel(stream, websocket, deadline)
+            if layer is not None:
+                step = "WebSocket" if websocket is not None else "TLS"
+                self._socket = SocketTunnel(stream, layer, deadline)
             stream.setblocking(False)
         except TimeoutError as error:
             raise OperationTimeout(f"no {step} with {endpoint} within {timeout:g} s") from error
@@ -565,6 +569,8 @@ def _connect(host: str, port: int, deadline: float) -> socket.socket:
 def _connect_through(proxy: Proxy, endpoint: Endpoint, deadline: float) -> socket.socket:
     stream = _connect(proxy.host, proxy.port, deadline)
     timely = _Timely(stream, deadline)
+    if proxy.scheme == "https":
+        return stream
     try:
         if proxy.scheme != "http":
             socks_connect_blocking(proxy, endpoint, timely)

@@ -13,6 +13,7 @@ from ..exceptions import AMQPError, ConnectionLost, OperationTimeout
 from .address import Endpoint, Proxy
 from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Timer
 from .http import MAX_HEAD
+from .layers import Layer, secure_proxy
 from .proxy import http_connect, socks_connect
 from .tunnel import TransportTunnel
 
@@ -59,6 +60,9 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         websocket: WebSocket | None = None,
     ) -> None:
         through = f" through {proxy}" if proxy is not None else ""
+        layer: Layer | None = websocket
+        if proxy is not None and proxy.scheme == "https":
+            layer, context = secure_proxy(proxy, endpoint, context, server_hostname, layer), None
         try:
             async with asyncio.timeout(timeout):
                 if proxy is None:
@@ -66,18 +70,18 @@ class EventLoopDriver(asyncio.Protocol, Driver):
                 else:
                     stream = await self._open_through(proxy, endpoint, timeout)
                 opened = asyncio.Event()
-                protocol = self if websocket is None else self.tunnel(websocket, opened.set)
+                protocol = self if layer is None else self.tunnel(layer, opened.set)
                 transport, _ = await self.loop.create_connection(
                     lambda: protocol,
                     sock=stream,
                     ssl=context,
                     server_hostname=server_hostname if context is not None else None,
                 )
-                if websocket is not None:
+                if layer is not None:
                     try:
                         await opened.wait()
-                        if websocket.error is not None:
-                            raise websocket.error
+                        if layer.error is not None:
+                            raise layer.error
                     except BaseException:
                         transport.abort()
                         raise
@@ -95,6 +99,8 @@ class EventLoopDriver(asyncio.Protocol, Driver):
 
     async def _open_through(self, proxy: Proxy, endpoint: Endpoint, timeout: float) -> socket.socket:
         stream = await self._open_stream(proxy.host, proxy.port)
+        if proxy.scheme == "https":
+            return stream
         try:
             if proxy.scheme != "http":
                 await socks_connect(proxy, endpoint, stream, timeout)
@@ -110,16 +116,16 @@ class EventLoopDriver(asyncio.Protocol, Driver):
             stream.close()
             raise
 
-    def tunnel(self, websocket: WebSocket, decided: Callable[[], None]) -> TransportTunnel:
+    def tunnel(self, layer: Layer, decided: Callable[[], None]) -> TransportTunnel:
         """What stands between the stream and this from now on; `decided` is called when it is open, or will never be,
-        and then the WebSocket knows why."""
+        and then the layer knows why."""
 
         def ready() -> None:
-            if websocket.opened:
+            if layer.opened:
                 EventLoopDriver.connection_made(self, tunnel)
             decided()
 
-        tunnel = TransportTunnel(websocket, self, ready)
+        tunnel = TransportTunnel(layer, self, ready)
         return tunnel
 
     async def _open_stream(self, host: str, port: int) -> socket.socket:

@@ -40,7 +40,7 @@ def http_connect(proxy: Proxy, endpoint: Endpoint) -> Generator[bytes, bytes, No
 def check(proxy: Proxy) -> None:
     """Raise AddressError where this proxy cannot be used from here."""
     check_place(proxy.host, proxy.port)
-    if proxy.scheme == "http":
+    if proxy.scheme in ("http", "https"):
         return
     try:
         import python_socks  # noqa: F401

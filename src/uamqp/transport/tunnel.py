@@ -1,4 +1,4 @@
-"""A WebSocket where the drivers have their stream: to them it looks like a transport of asyncio, or like a socket.
+"""A layer where the drivers have their stream: to them it looks like a transport of asyncio, or like a socket.
 
 So the plain way knows nothing of it, and pays nothing for it.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
-    from .websocket import WebSocket
+    from .layers import Layer
 
 _READ_SIZE: Final = 65_536
 #: Seconds in which the peer takes what is left for it, after it broke the rules.
@@ -24,14 +24,14 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
     """Between a transport of the loop, whose protocol it is, and a protocol, whose transport it is.
 
     Args:
-        websocket: the end of this side.
+        layer: the end of this side, a WebSocket as a rule.
         owner: the protocol for the payload.
         decided: called once: when payload can be sent, or will never be.
     """
 
-    def __init__(self, websocket: WebSocket, owner: asyncio.Protocol, decided: Callable[[], None]) -> None:
+    def __init__(self, layer: Layer, owner: asyncio.Protocol, decided: Callable[[], None]) -> None:
         super().__init__()
-        self._websocket = websocket
+        self._layer = layer
         self._owner = owner
         self._decided: Callable[[], None] | None = decided
         self._abort_timer: asyncio.TimerHandle | None = None
@@ -42,18 +42,18 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._stream = cast(asyncio.Transport, transport)
-        self._put(self._websocket.start())
+        self._put(self._layer.start())
 
     def data_received(self, data: bytes) -> None:
-        websocket = self._websocket
-        payload = websocket.receive(data)
+        layer = self._layer
+        payload = layer.receive(data)
         if not self._full:
-            self._put(websocket.take_reply())
+            self._put(layer.take_reply())
         self._decide()
         if not self._closing:
             for piece in payload:
                 self._owner.data_received(piece)
-        if websocket.error is not None:
+        if layer.error is not None:
             self._closing = True
             self._stream.close()
             if self._abort_timer is None:
@@ -61,16 +61,16 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
                 self._abort_timer = asyncio.get_running_loop().call_later(_LINGER, self._stream.abort)
 
     def eof_received(self) -> bool:
-        self._websocket.receive(b"")
+        self._layer.receive(b"")
         self._decide()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._websocket.receive(b"")
+        self._layer.receive(b"")
         self._decide()
         if self._abort_timer is not None:
             self._abort_timer.cancel()
-        self._owner.connection_lost(exc or self._websocket.error)
+        self._owner.connection_lost(exc or self._layer.error)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -78,12 +78,12 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
 
     def resume_writing(self) -> None:
         self._full = False
-        self._put(self._websocket.take_reply())
+        self._put(self._layer.take_reply())
         self._owner.resume_writing()
 
     def _decide(self) -> None:
-        websocket, decided = self._websocket, self._decided
-        if decided is not None and (websocket.opened or websocket.error is not None):
+        layer, decided = self._layer, self._decided
+        if decided is not None and (layer.opened or layer.error is not None):
             self._decided = None
             decided()
 
@@ -94,8 +94,8 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
     # -- asyncio.Transport: towards the owner --------------------------------------------------------------------
 
     def write(self, data: Any) -> None:
-        if self._websocket.error is None and not self._closing:
-            self._stream.write(self._websocket.wrap(data))
+        if self._layer.error is None and not self._closing:
+            self._stream.write(self._layer.wrap(data))
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         self.write(b"".join(list_of_data))
@@ -104,7 +104,7 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
         """Say goodbye; the stream is closed when the peer has said so too, or when somebody aborts."""
         if not self._closing:
             self._closing = True
-            if goodbye := self._websocket.close():
+            if goodbye := self._layer.close():
                 self._stream.write(goodbye)
             else:
                 self._stream.close()
@@ -132,25 +132,25 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
 class SocketTunnel:
     """Looks like a socket that does not block, to who sends and receives payload."""
 
-    def __init__(self, stream: socket.socket, websocket: WebSocket, deadline: float) -> None:
+    def __init__(self, stream: socket.socket, layer: Layer, deadline: float) -> None:
         """Shake hands, until `deadline` on the monotonic clock; the stream stays the caller's where that fails.
 
         Raises AuthenticationError, ConnectionLost, TimeoutError, OSError.
         """
         self._stream = stream
-        self._websocket = websocket
+        self._layer = layer
         self._received: list[bytes] = []
         self._unsent = memoryview(b"")
         #: Bytes of payload that are wrapped but not all sent; whoever was told to wait comes with the same again.
         self._taken = 0
         set_timeout(stream, deadline)
-        stream.sendall(websocket.start())
-        while not websocket.opened:
+        stream.sendall(layer.start())
+        while not layer.opened:
             set_timeout(stream, deadline)
-            self._received = websocket.receive(stream.recv(_READ_SIZE))
+            self._received = layer.receive(stream.recv(_READ_SIZE))
             self._answer()
-            if websocket.error is not None:
-                raise websocket.error
+            if layer.error is not None:
+                raise layer.error
         stream.setblocking(False)
 
     def fileno(self) -> int:
@@ -158,28 +158,28 @@ class SocketTunnel:
 
     def pending(self) -> int:
         """Whether `recv` has something, or something to raise, that the descriptor does not tell of."""
-        if self._received or self._websocket.error is not None:
+        if self._received or self._layer.error is not None:
             return 1
         return self._stream.pending() if isinstance(self._stream, ssl.SSLSocket) else 0
 
     def recv(self, size: int) -> bytes:
         """Payload of one read, which may be more than `size` by what came before. Raises as a socket does."""
-        websocket = self._websocket
-        if not self._received and websocket.error is None:
-            self._received = websocket.receive(self._stream.recv(size))
+        layer = self._layer
+        if not self._received and layer.error is None:
+            self._received = layer.receive(self._stream.recv(size))
             self._answer()
         payload, self._received = b"".join(self._received), []
         if not payload:
             # Not read on here: who sends nothing but pings would never let time-outs have their turn.
-            raise websocket.error or BlockingIOError()
+            raise layer.error or BlockingIOError()
         return payload
 
     def send(self, data: memoryview) -> int:
         """Send all of it, or raise as a socket does that would block: then come again with the same."""
         if not self._taken:
-            if self._websocket.error is not None:
-                raise self._websocket.error
-            self._unsent = memoryview(bytes(self._unsent) + self._websocket.wrap(bytes(data)))
+            if self._layer.error is not None:
+                raise self._layer.error
+            self._unsent = memoryview(bytes(self._unsent) + self._layer.wrap(bytes(data)))
             self._taken = len(data)
         self._send_rest()
         taken, self._taken = self._taken, 0
@@ -189,7 +189,7 @@ class SocketTunnel:
         """Say goodbye where that can be sent at once, and close; nobody waits for the peer's."""
         try:
             self._send_rest()
-            self._stream.send(self._websocket.close())
+            self._stream.send(self._layer.close())
         except OSError:
             pass
         self._stream.close()
@@ -197,7 +197,7 @@ class SocketTunnel:
     def _answer(self) -> None:
         try:
             self._send_rest()
-            self._unsent = memoryview(self._websocket.take_reply())
+            self._unsent = memoryview(self._layer.take_reply())
             self._send_rest()
         except OSError:
             # It goes with what is sent next; whether the stream is broken, the next call finds out.
