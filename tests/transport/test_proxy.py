@@ -17,6 +17,7 @@ from uamqp.broker import Broker
 from uamqp.exceptions import AddressError, AMQPError, AuthenticationError, ConnectionLost, OperationTimeout
 from uamqp.transport.address import Proxy, parse_proxy
 from uamqp.transport.tls import server_context
+from uamqp.transport.tunnel import set_timeout
 
 from ..aio.peers import BOUND
 from .servers import FACES, ProxyServer, read_exactly, read_head, read_to_end, round_trip, secured, serving
@@ -372,6 +373,11 @@ def test_a_proxy_with_tls_refuses(face: str, broker: Broker, trusted: ssl.SSLCon
 def test_a_proxy_that_has_no_tls(face: str, answer: bytes, text: str) -> None:
     with serving(answering(answer)) as port, pytest.raises(ConnectionLost, match=f"no TLS with the proxy .*({text})"):
         round_trip(face, "amqp://127.0.0.1:1", proxy=f"https://127.0.0.1:{port}")
+
+
+def test_the_time_is_over_however_fast_a_peer_answers() -> None:
+    with socket.socket() as stream, pytest.raises(TimeoutError):
+        set_timeout(stream, 0.0)
 
 
 @FACES

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import logging
+import queue
 import socket
 import sys
 import threading
@@ -88,19 +89,20 @@ def test_a_connection_that_the_broker_cuts_is_lost(face: str) -> None:
 
 @FACES
 def test_closing_says_goodbye(face: str) -> None:
-    ends: list[bytes] = []
+    ends: queue.Queue[str] = queue.Queue()
 
     def handle(stream: socket.socket) -> None:
         websocket = WebSocket.server()
         while websocket.error is None:
             websocket.receive(stream.recv(65_536))
+            if websocket.error is not None:
+                ends.put(str(websocket.error))
             stream.sendall(websocket.take_reply())
-        ends.append(str(websocket.error).encode())
 
     with serving(handle) as port:
         with pytest.raises(OperationTimeout, match="did not finish the opening handshake"):
             round_trip(face, f"ws://127.0.0.1:{port}", connect_timeout=0.1)
-    assert ends == [b"the client closed the WebSocket: 1000 (OK)"]
+        assert ends.get(timeout=BOUND) == "the client closed the WebSocket: 1000 (OK)"
 
 
 # -- the opening handshake -------------------------------------------------------------------------------------------

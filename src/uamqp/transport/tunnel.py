@@ -209,5 +209,8 @@ class SocketTunnel:
 
 
 def set_timeout(stream: socket.socket, deadline: float) -> None:
-    """Let each call on the stream end at that time of the monotonic clock."""
-    stream.settimeout(max(0.001, deadline - time.monotonic()))
+    """Let the next call on the stream end at that time of the monotonic clock. Raises TimeoutError if it is over."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    stream.settimeout(left)
