@@ -21,6 +21,7 @@ from .connection import Connection, connect
 from .credit import CreditPolicy, Manual, OnDemand, Prefetch
 from .options import DEFAULT
 from .receiver import Receiver
+from .recovery import Happening, Recovery, RecoveryEvent
 from .sender import Sender
 from .session import Session
 
@@ -32,6 +33,7 @@ __all__ = [
     "Data",
     "Described",
     "External",
+    "Happening",
     "Header",
     "IncomingDelivery",
     "Manual",
@@ -43,6 +45,8 @@ __all__ = [
     "Prefetch",
     "Properties",
     "Receiver",
+    "Recovery",
+    "RecoveryEvent",
     "Sender",
     "Sequence",
     "Session",

@@ -39,6 +39,7 @@ from .options import (
     Timeout,
     connection_options,
 )
+from .recovery import Recovery, Repair
 from .request import Requests
 from .session import Session
 from .signal import Signal
@@ -71,6 +72,7 @@ def connect(
     proxy: str | None = None,
     connect_to: tuple[str, int] | None = None,
     websocket_subprotocol: str = WEBSOCKET_SUBPROTOCOL,
+    recovery: Recovery | None = None,
 ) -> Opening[Connection]:
     """Connect to a broker: ``async with connect(url) as connection`` or ``connection = await connect(url)``.
 
@@ -99,6 +101,8 @@ def connect(
         connect_to: host and port to connect to instead of those of the URL, which remain what TLS, WebSocket, SASL and
             open are told.
         websocket_subprotocol: the subprotocol to ask for.
+        recovery: bring the connection back by itself when it is lost, with all that is on it; without one, whoever uses
+            it is told the error.
 
     Raises:
         AddressError: the URL, the proxy or a TLS file cannot be used, or a package is missing; nothing was sent.
@@ -129,6 +133,7 @@ def connect(
         proxy=proxy,
         connect_to=connect_to,
         websocket_subprotocol=websocket_subprotocol,
+        recovery=recovery,
     )
     return Opening(lambda: open_connection(EventLoopDriver(), options))
 
@@ -157,6 +162,14 @@ class Connection(Observer):
         self._requests: dict[str, Requests] = {}
         self.path = options.endpoint.path
         self.container_id = options.container_id
+        self._repair = None if options.recovery is None else Repair(self, options.recovery)
+        #: What is to be brought back, in the order in which it was opened.
+        self._sessions: dict[Session, None] = {}
+        self._links: dict[Sender | Receiver, None] = {}
+        self._engine = self._new_engine()
+
+    def _new_engine(self) -> ConnectionEndpoint:
+        options = self._options
         settings = ConnectionSettings(
             options.container_id,
             hostname=options.hostname,
@@ -167,32 +180,35 @@ class Connection(Observer):
             desired_capabilities=options.desired_capabilities,
         )
         sasl = SaslClient(options.mechanisms, options.hostname) if options.mechanisms else None
-        self._engine = ConnectionEndpoint(self, settings, sasl=sasl)
+        return ConnectionEndpoint(self, settings, sasl=sasl)
 
     async def _open(self) -> None:
-        driver, engine, options = self._driver, self._engine, self._options
-        started = driver.now()
         try:
-            await driver.connect(
-                options.place,
-                options.ssl_context,
-                options.server_hostname,
-                options.connect_timeout,
-                proxy=options.proxy,
-                websocket=options.websocket and options.websocket(),
-            )
-            engine.start()
-            driver.run_engine(engine)
-            left = max(0.0, options.connect_timeout - (driver.now() - started))
-            if not await self._changed.wait_for(self._is_decided, left):
-                raise OperationTimeout(
-                    f"{options.endpoint} did not finish the opening handshake within {options.connect_timeout:g} s"
-                )
-            if engine.error is not None:
-                raise engine.error.again()
+            await self._connect(self._options)
         except BaseException:
-            await driver.disconnect(1.0)
+            await self._driver.disconnect(1.0)
             raise
+
+    async def _connect(self, options: ConnectionOptions) -> None:
+        driver, engine = self._driver, self._engine
+        started = driver.now()
+        await driver.connect(
+            options.place,
+            options.ssl_context,
+            options.server_hostname,
+            options.connect_timeout,
+            proxy=options.proxy,
+            websocket=options.websocket and options.websocket(),
+        )
+        engine.start()
+        driver.run_engine(engine)
+        left = max(0.0, options.connect_timeout - (driver.now() - started))
+        if not await self._changed.wait_for(self._is_decided, left):
+            raise OperationTimeout(
+                f"{options.endpoint} did not finish the opening handshake within {options.connect_timeout:g} s"
+            )
+        if engine.error is not None:
+            raise engine.error.again()
         # The time-outs of opening are over; their timers would wake an idle process.
         driver.deadlines.release()
         driver.tick()
@@ -209,8 +225,13 @@ class Connection(Observer):
 
     @property
     def error(self) -> AMQPError | None:
-        """Why it ended, or None while it lives."""
-        return self._engine.error
+        """Why it ended, or None while it lives, or is being brought back."""
+        repair = self._repair
+        if repair is None:
+            return self._engine.error
+        if repair.running:
+            return None
+        return repair.failure or self._engine.error
 
     @property
     def remote_properties(self) -> Mapping[str, Any]:
@@ -233,6 +254,48 @@ class Connection(Observer):
     def __repr__(self) -> str:
         return f"<Connection to {self._options.endpoint}, {'open' if self.is_open else 'closed'}>"
 
+    # -- bringing it back ----------------------------------------------------------------------------------------
+
+    async def _restore(self, attempt: int) -> None:
+        """Bring back what is gone: the connection, then sessions, then links. Raises what stands in the way."""
+        if not self.is_open:
+            await self._driver.renew()
+            self._engine = self._new_engine()
+            await self._connect(self._options.at_attempt(attempt))
+        for session in [session for session in self._sessions if session._suspended]:
+            await session._restore()
+        for link in [link for link in self._links if link._endpoint.suspended]:
+            await link._restore()
+
+    @property
+    def _is_interrupted(self) -> bool:
+        """Whether something is gone that is to be brought back."""
+        return (
+            not self.is_open
+            or any(session._suspended for session in self._sessions)
+            or any(link._endpoint.suspended for link in self._links)
+        )
+
+    def _give_up(self, error: AMQPError | None) -> None:
+        """Nothing is brought back any more: tell all that wait for it."""
+        for link in list(self._links):
+            if link._endpoint.suspended:
+                link._give_up(error)
+        for session in list(self._sessions):
+            session._suspended = False
+            session._changed.notify()
+        self._changed.notify()
+
+    async def _usable(self, timeout: Timeout) -> None:
+        """Wait while the connection is being brought back. Raises where it is gone, or not back in time."""
+        repair = self._repair
+        if repair is not None and repair.running:
+            seconds = self._seconds(timeout)
+            if not await self._changed.wait_for(lambda: not repair.running, seconds):
+                raise OperationTimeout(f"the connection was not back within {seconds} s")
+        if repair is not None and repair.failure is not None:
+            raise repair.failure.again()
+
     # -- what hangs on it ----------------------------------------------------------------------------------------
 
     def session(
@@ -248,6 +311,7 @@ class Connection(Observer):
         return Opening(lambda: self._begin(incoming_window, handle_max, timeout))
 
     async def _begin(self, incoming_window: int, handle_max: int, timeout: Timeout) -> Session:
+        await self._usable(timeout)
         session = Session(self, incoming_window, handle_max)
         try:
             await session._begun(timeout)
@@ -257,6 +321,7 @@ class Connection(Observer):
         return session
 
     async def _shared_session(self, timeout: Timeout) -> Session:
+        await self._usable(timeout)
         # It is begun once; who loses patience does not end it for the others.
         session = self._default_session
         if session is None or not session._is_usable:
@@ -320,9 +385,11 @@ class Connection(Observer):
 
     async def close(self, *, timeout: Timeout = DEFAULT) -> None:
         """Close the connection, and everything on it; safe to call twice. Never raises for a peer that is gone."""
+        if self._repair is not None:
+            self._repair.stop()
         engine = self._engine
         try:
-            if engine.error is None:
+            if engine.error is None and engine.remote_open is not None:
                 engine.close()
                 await self._changed.wait_for(lambda: engine.closed or engine.error is not None, self._seconds(timeout))
         finally:
@@ -334,7 +401,7 @@ class Connection(Observer):
 
         Raises OperationTimeout where it lives on; without a time-out it waits for ever.
         """
-        if not await self._changed.wait_for(lambda: self._engine.error is not None, self._seconds(timeout)):
+        if not await self._changed.wait_for(lambda: self.error is not None, self._seconds(timeout)):
             raise OperationTimeout("the connection is still open")
 
     async def __aenter__(self) -> Connection:
@@ -370,13 +437,17 @@ class Connection(Observer):
 
     def on_detach(self, link: LinkEndpoint, error: AMQPError | None) -> None:
         if link.context is not None:
-            link.context._ended()
+            link.context._ended(link, error)
 
     def on_end(self, session: SessionEndpoint, error: AMQPError | None) -> None:
         if session.context is not None:
-            session.context._changed.notify()
+            session.context._ended(session, error)
 
     def on_close(self, error: AMQPError | None) -> None:
+        repair = self._repair
+        # Before the peer's open arrived, it is `connect`, or the repair itself, that is told.
+        if repair is not None and self._engine.remote_open is not None and repair.recovers(error):
+            repair.begin(error)
         self._changed.notify()
 
     def on_drained(self, receiver: ReceiverEndpoint) -> None:

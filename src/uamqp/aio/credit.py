@@ -28,6 +28,14 @@ class CreditPolicy:
     def wanted(self, receiver: Receiver, count: int) -> None:
         """The application waits for `count` deliveries, all waiting tasks together, and none is there."""
 
+    def recovered(self, receiver: Receiver, credit: int, wanted: int) -> None:
+        """The link is attached again; `credit` is what the peer had not used, or used for what is gone.
+
+        `wanted` deliveries are waited for.
+        """
+        if credit:
+            receiver.flow(credit)
+
 
 class Prefetch(CreditPolicy):
     """Let the peer send `count` deliveries ahead; a slow application stops the peer.
@@ -49,6 +57,9 @@ class Prefetch(CreditPolicy):
     def taken(self, receiver: Receiver) -> None:
         receiver.flow(max(0, self.count - receiver.queued))
 
+    def recovered(self, receiver: Receiver, credit: int, wanted: int) -> None:
+        self.taken(receiver)
+
 
 class OnDemand(CreditPolicy):
     """Give credit for exactly what the application waits for, and nothing ahead."""
@@ -56,6 +67,10 @@ class OnDemand(CreditPolicy):
     def wanted(self, receiver: Receiver, count: int) -> None:
         if receiver.credit < count:
             receiver.flow(count)
+
+    def recovered(self, receiver: Receiver, credit: int, wanted: int) -> None:
+        if wanted:
+            receiver.flow(wanted)
 
 
 class Manual(CreditPolicy):

@@ -9,7 +9,7 @@ from uuid import uuid4
 from ..engine.delivery import IncomingDelivery, OutgoingDelivery
 from ..engine.link import LinkEndpoint
 from ..engine.states import LinkState
-from ..exceptions import AMQPError, OperationTimeout
+from ..exceptions import AMQPError, LinkDetached, OperationTimeout, SessionEnded
 from ..transport.driver import Waiter, wake
 from .options import DEFAULT, Timeout
 from .signal import Signal
@@ -31,10 +31,15 @@ class _Crowd(list[Waiter]):
             wake(waiter)
 
 
+def _is_decided(endpoint: LinkEndpoint) -> bool:
+    return endpoint.error is not None or (endpoint.state is LinkState.ATTACHED and not endpoint.refused)
+
+
 class Link:
     """A sender or a receiver."""
 
     _endpoint: LinkEndpoint
+    _terms: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -44,11 +49,61 @@ class Link:
     def _new_name(self, kind: str) -> str:
         return f"{kind}-{uuid4()}"
 
+    def _new_endpoint(self, name: str) -> Any:
+        """An endpoint in the session, not attached yet."""
+        raise NotImplementedError
+
+    def _attach(self, *args: Any, **terms: Any) -> None:
+        """Send attach, with terms that are remembered."""
+        self._terms = args, terms
+        self._endpoint.attach(*args, **terms)
+
     async def _attached(self, timeout: Timeout) -> None:
+        await self._answered(self._endpoint, timeout)
+        connection = self._session._connection
+        if connection._repair is not None:
+            connection._links[self] = None  # type: ignore[index]
+
+    async def _restore(self) -> None:
+        """Attach anew, with the same name and terms. Raises where that may be different the next time."""
+        endpoint = self._new_endpoint(self.name)
+        args, terms = self._terms
+        try:
+            endpoint.attach(*args, **terms)
+            await self._answered(endpoint, DEFAULT)
+        except (LinkDetached, SessionEnded) as error:
+            repair = self._session._connection._repair
+            if repair is None or repair.recovers(error):
+                raise
+            # The others can be brought back all the same.
+            self._give_up(error)
+            return
+        if not self._endpoint.suspended:
+            # It was closed meanwhile.
+            endpoint.detach()
+            endpoint.ended(None)
+            return
+        ended, self._endpoint = self._endpoint, endpoint
+        self._take_over(ended)
+        self._changed.notify()
+
+    def _take_over(self, ended: Any) -> None:
+        """Go on where the other endpoint of this link stopped."""
+        raise NotImplementedError
+
+    def _give_up(self, error: AMQPError | None) -> None:
+        """It is not brought back."""
         endpoint = self._endpoint
+        self._session._connection._links.pop(self, None)  # type: ignore[call-overload]
+        endpoint.suspended = False
+        if error is not None:
+            endpoint.error = error
+        self._changed.notify()
+
+    async def _answered(self, endpoint: LinkEndpoint, timeout: Timeout) -> None:
         seconds = self._seconds(timeout)
         try:
-            if not await self._changed.wait_for(self._is_decided, seconds):
+            if not await self._changed.wait_for(lambda: _is_decided(endpoint), seconds):
                 raise OperationTimeout(
                     f"the peer did not answer attach of the link {endpoint.name!r} within {seconds} s"
                 )
@@ -57,10 +112,6 @@ class Link:
             raise
         if endpoint.error is not None:
             raise endpoint.error.again()
-
-    def _is_decided(self) -> bool:
-        endpoint = self._endpoint
-        return endpoint.error is not None or (endpoint.state is LinkState.ATTACHED and not endpoint.refused)
 
     @property
     def session(self) -> Session:
@@ -74,8 +125,9 @@ class Link:
 
     @property
     def error(self) -> AMQPError | None:
-        """Why the link ended, or None while it lives."""
-        return self._endpoint.error
+        """Why the link ended, or None while it lives, or is being brought back."""
+        endpoint = self._endpoint
+        return None if endpoint.suspended else endpoint.error
 
     @property
     def credit(self) -> int:
@@ -99,6 +151,9 @@ class Link:
         Returns when the peer has answered, and after `timeout` seconds at the latest.
         """
         endpoint = self._endpoint
+        if endpoint.suspended:
+            self._give_up(None)
+        self._session._connection._links.pop(self, None)  # type: ignore[call-overload]
         if endpoint.error is not None:
             return
         endpoint.detach()
@@ -107,8 +162,16 @@ class Link:
         finally:
             endpoint.ended(None)
 
-    def _ended(self) -> None:
-        """The link ended, or was refused."""
+    def _ended(self, endpoint: LinkEndpoint, error: AMQPError | None) -> None:
+        """An endpoint of the link ended, or was refused; bring the link back where that is wanted."""
+        connection = self._session._connection
+        repair = connection._repair
+        if repair is not None and endpoint is self._endpoint:
+            if self in connection._links and repair.recovers(error):
+                endpoint.suspended = True
+                repair.begin(error)
+            else:
+                self._give_up(None)
         self._changed.notify()
 
     def _seconds(self, timeout: Timeout) -> float | None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 from ..engine.limits import CHANNEL_MAX, MAX_FRAME_SIZE, MIN_MAX_FRAME_SIZE
 from ..engine.sasl import Anonymous, External, Mechanism, Plain
 from ..exceptions import AddressError
-from ..transport.address import Endpoint, Proxy, check_place, parse_proxy
+from ..transport.address import Endpoint, Proxy, check_place, parse_proxy, parse_url
 from ..transport.proxy import check as check_proxy
 from ..transport.tls import client_context
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..codec.definitions import Source, Target
     from ..transport.websocket import WebSocket
     from .credit import CreditPolicy
+    from .recovery import Recovery
 
 #: Seconds an operation may take where neither the call nor the connection says otherwise.
 OPERATION_TIMEOUT: Final = 30.0
@@ -103,6 +104,17 @@ class ConnectionOptions:
     proxy: Proxy | None = None
     #: Makes the WebSocket that goes around AMQP.
     websocket: Callable[[], WebSocket] | None = None
+    recovery: Recovery | None = None
+    #: Other hosts that serve the same.
+    alternatives: Sequence[Endpoint] = ()
+
+    def at_attempt(self, attempt: int) -> ConnectionOptions:
+        """The options for an attempt to connect again, from 1: each goes to the next host."""
+        turn = (attempt - 1) % (len(self.alternatives) + 1)
+        if not turn:
+            return self
+        other = self.alternatives[turn - 1]
+        return replace(self, endpoint=other, place=other, server_hostname=other.host)
 
 
 def connection_options(
@@ -128,6 +140,7 @@ def connection_options(
     proxy: str | Proxy | None = None,
     connect_to: tuple[str, int] | None = None,
     websocket_subprotocol: str = WEBSOCKET_SUBPROTOCOL,
+    recovery: Recovery | None = None,
 ) -> ConnectionOptions:
     """Check what `connect` was given. Raises AddressError or ValueError before anything is sent."""
     if max_frame_size < MIN_MAX_FRAME_SIZE:
@@ -185,8 +198,19 @@ def connection_options(
         desired_capabilities=desired_capabilities,
         proxy=proxy,
         websocket=_websocket(endpoint, hostname, websocket_subprotocol) if endpoint.websocket else None,
+        recovery=recovery,
+        alternatives=() if recovery is None else [_alternative(url, endpoint) for url in recovery.alternatives],
     )
     return options if container_id is None else replace(options, container_id=container_id)
+
+
+def _alternative(url: str, first: Endpoint) -> Endpoint:
+    other = parse_url(url)
+    if (other.tls, other.websocket) != (first.tls, first.websocket):
+        raise AddressError(f"{other} is not reached in the same way as {first}")
+    if not other.is_loopback and first.is_loopback and not first.tls:
+        raise AddressError(f"{other} is another machine, where {first} needs no TLS because it is this one")
+    return replace(other, path=first.path)
 
 
 def _websocket(endpoint: Endpoint, hostname: str | None, subprotocol: str) -> Callable[[], WebSocket]:

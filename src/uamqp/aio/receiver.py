@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..codec.definitions import Source
 from ..engine.delivery import IncomingDelivery
-from ..engine.link import SENDER_SETTLE_SETTLED
+from ..engine.link import SENDER_SETTLE_SETTLED, LinkEndpoint
 from ..engine.receiver import ReceiverEndpoint
 from ..engine.states import LinkState
 from ..exceptions import AMQPError, OperationTimeout
@@ -33,17 +33,29 @@ class Receiver(Link):
 
     def __init__(self, session: Session, name: str | None, policy: CreditPolicy) -> None:
         super().__init__(session)
-        self._endpoint = session._endpoint.receiver(name or self._new_name("receiver"))
-        self._endpoint.context = self
+        self._endpoint = self._new_endpoint(name or self._new_name("receiver"))
         self._queue = self._endpoint.queue
         self._policy = policy
         self._until_refill = policy.refill_after or _NEVER
         #: Deliveries that are waited for now, by all together.
         self._wanted = 0
+        #: Credit that was used by deliveries that are gone.
+        self._lost_credit = 0
+
+    def _new_endpoint(self, name: str) -> ReceiverEndpoint:
+        endpoint = self._session._endpoint.receiver(name)
+        endpoint.context = self
+        return endpoint
 
     async def _attached(self, timeout: Timeout) -> None:
         await super()._attached(timeout)
         self._policy.attached(self)
+
+    def _take_over(self, ended: ReceiverEndpoint) -> None:
+        self._endpoint.queue = self._queue
+        self._until_refill = self._policy.refill_after or _NEVER
+        lost, self._lost_credit = self._lost_credit, 0
+        self._policy.recovered(self, lost + ended.credit, self._wanted)
 
     @property
     def address(self) -> str | None:
@@ -171,28 +183,33 @@ class Receiver(Link):
             endpoint.detach()
         await super().close(timeout=None if deadline is None else max(0.0, deadline - self._driver.now()))
 
-    def _ended(self) -> None:
-        # Unsettled deliveries of a link that ended belong to the node again; settled ones are ours for good.
-        kept = [delivery for delivery in self._queue if delivery.presettled]
-        self._queue.clear()
-        self._queue.extend(kept)
-        super()._ended()
+    def _ended(self, endpoint: LinkEndpoint, error: AMQPError | None) -> None:
+        if endpoint is self._endpoint:
+            # Unsettled deliveries of a link that ended belong to the node again; settled ones are ours for good.
+            kept = [delivery for delivery in self._queue if delivery.presettled]
+            self._lost_credit = len(self._queue) - len(kept)
+            self._queue.clear()
+            self._queue.extend(kept)
+        super()._ended(endpoint, error)
 
     async def _available(self, count: int, seconds: float | None) -> bool:
         """Wait for a delivery; False where time ran out."""
-        endpoint, queue = self._endpoint, self._queue
-        if endpoint.error is not None:
-            raise endpoint.error.again()
+        queue = self._queue
+        error = self.error
+        if error is not None:
+            raise error.again()
         self._wanted += count
         try:
-            self._policy.wanted(self, self._wanted)
-            if not await self._changed.wait_for(lambda: bool(queue) or endpoint.error is not None, seconds):
+            if not self._endpoint.suspended:
+                self._policy.wanted(self, self._wanted)
+            if not await self._changed.wait_for(lambda: bool(queue) or self.error is not None, seconds):
                 return False
         finally:
             self._wanted -= count
         if not queue:
-            assert endpoint.error is not None
-            raise endpoint.error.again()
+            error = self.error
+            assert error is not None
+            raise error.again()
         return True
 
     def _take(self) -> IncomingDelivery:

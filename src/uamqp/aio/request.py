@@ -36,6 +36,9 @@ class Requests:
         self._receiver = receiver
         self._reply_to = reply_to
         self._driver = session.connection._driver
+        for link in (sender, receiver):
+            # An answer that was under way is lost with the link, so whoever waits for one is told, and asks anew.
+            session.connection._links.pop(link, None)
         self._waiting: dict[str, Waiter] = {}
         self._answers: dict[str, IncomingDelivery] = {}
         self._reader: BackgroundTask = self._driver.spawn(self._read(), f"answers for {reply_to}")

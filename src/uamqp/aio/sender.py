@@ -30,11 +30,24 @@ class Sender(Link):
 
     def __init__(self, session: Session, name: str | None) -> None:
         super().__init__(session)
-        self._endpoint = session._endpoint.sender(name or self._new_name("sender"))
-        self._endpoint.context = self
+        self._endpoint = self._new_endpoint(name or self._new_name("sender"))
         self._new_waiter = session._driver.waiter
         self._deadlines = session._driver.deadlines
         self._timeout: float = session._connection._options.timeout
+
+    def _new_endpoint(self, name: str) -> SenderEndpoint:
+        endpoint = self._session._endpoint.sender(name)
+        endpoint.context = self
+        recovery = self._session._connection._options.recovery
+        endpoint.keeps = 0 if recovery is None else recovery.keeps
+        return endpoint
+
+    def _take_over(self, ended: SenderEndpoint) -> None:
+        self._endpoint.take_over(ended)
+
+    def _give_up(self, error: AMQPError | None) -> None:
+        super()._give_up(error)
+        self._endpoint.give_up()
 
     @property
     def address(self) -> str | None:
@@ -70,7 +83,7 @@ class Sender(Link):
         try:
             woken = await waiter
         except BaseException:
-            self._endpoint.withdraw(delivery)
+            delivery.link.withdraw(delivery)
             raise
         finally:
             if queue is not None:
@@ -163,7 +176,6 @@ class _Batch:
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
-        self._endpoint = sender._endpoint
         self._waiter: Waiter | None = None
         self._open: deque[OutgoingDelivery] = deque()
         #: Messages before the first open one.
@@ -175,7 +187,7 @@ class _Batch:
     def send(self, message: Message | Any, settled: bool) -> bool:
         """Send or queue one; False where `next_turn` should be awaited before the next."""
         try:
-            delivery = self._endpoint.send(
+            delivery = self._sender._endpoint.send(
                 encode_message(message), settled, message.message_format if isinstance(message, Message) else 0
             )
         except (EncodeError, DecodeError, MessageTooLarge) as error:
@@ -193,7 +205,7 @@ class _Batch:
         return self._left_in_turn > 0
 
     def _unsendable(self, error: AMQPError) -> OutgoingDelivery:
-        delivery = OutgoingDelivery(self._endpoint, b"", False, 0)
+        delivery = OutgoingDelivery(self._sender._endpoint, b"", False, 0)
         delivery.settled = True
         delivery.error = error
         return delivery
@@ -212,12 +224,12 @@ class _Batch:
         if self._link_ended:
             return False
         await self._sender._driver.sleep(0)
-        queue = self._endpoint.queue
-        while len(queue) > _TURN // 2:
-            length = len(queue)
+        sender = self._sender
+        while len(sender._endpoint.queue) > _TURN // 2:
+            length = len(sender._endpoint.queue)
             # The queue of a link that ended is empty.
-            if not await self._sender._changed.wait_for(lambda: len(queue) <= _TURN // 2, seconds) and (
-                len(queue) >= length
+            if not await sender._changed.wait_for(lambda: len(sender._endpoint.queue) <= _TURN // 2, seconds) and (
+                len(sender._endpoint.queue) >= length
             ):
                 raise OperationTimeout(f"the peer gave no credit for {seconds} s")
         self._collect()
@@ -251,7 +263,7 @@ class _Batch:
         for delivery in self._open:
             if not delivery.settled:
                 delivery.waiter = None
-                self._endpoint.withdraw(delivery)
+                delivery.link.withdraw(delivery)
 
     def result(self) -> int:
         """How many messages there were. Raises where some failed."""

@@ -15,6 +15,7 @@ from ..engine.link import (
     SENDER_SETTLE_SETTLED,
     SENDER_SETTLE_UNSETTLED,
 )
+from ..engine.session import SessionEndpoint
 from ..engine.states import SessionState
 from ..exceptions import AMQPError, OperationTimeout
 from ..transport.address import node_address
@@ -43,9 +44,40 @@ class Session:
         self._connection = connection
         self._driver = connection._driver
         self._changed = Signal(connection._driver)
-        self._endpoint = connection._engine.session()
+        self._limits = incoming_window, handle_max
+        #: Whether it is being brought back.
+        self._suspended = False
+        self._begin()
+
+    def _begin(self) -> None:
+        incoming_window, handle_max = self._limits
+        self._endpoint = self._connection._engine.session()
         self._endpoint.context = self
         self._endpoint.begin(incoming_window=incoming_window, handle_max=handle_max)
+        if self._connection._repair is not None:
+            self._connection._sessions[self] = None
+
+    async def _restore(self) -> None:
+        """Begin it again."""
+        self._begin()
+        try:
+            await self._begun(DEFAULT)
+        except BaseException:
+            self._endpoint.end()
+            raise
+        self._suspended = False
+        self._changed.notify()
+
+    def _ended(self, endpoint: SessionEndpoint, error: AMQPError | None) -> None:
+        """The endpoint ended; bring the session back where that is wanted."""
+        repair = self._connection._repair
+        if repair is not None and self in self._connection._sessions:
+            if repair.recovers(error) and endpoint is self._endpoint:
+                self._suspended = True
+                repair.begin(error)
+            elif not self._suspended:
+                del self._connection._sessions[self]
+        self._changed.notify()
 
     async def _begun(self, timeout: Timeout) -> None:
         endpoint = self._endpoint
@@ -69,8 +101,8 @@ class Session:
 
     @property
     def error(self) -> AMQPError | None:
-        """Why it ended, or None while it lives."""
-        return self._endpoint.error
+        """Why it ended, or None while it lives, or is being brought back."""
+        return None if self._suspended else self._endpoint.error
 
     def sender(
         self,
@@ -114,8 +146,9 @@ class Session:
 
     async def _attach_sender(self, name: str | None, terms: Any, timeout: Timeout) -> Sender:
         target, source, mode, desired_capabilities, properties = terms
+        await self._connection._usable(timeout)
         sender = Sender(self, name)
-        sender._endpoint.attach(
+        sender._attach(
             source,
             target,
             sender_settle_mode=mode,
@@ -182,8 +215,9 @@ class Session:
 
     async def _attach_receiver(self, name: str | None, policy: CreditPolicy, terms: Any, timeout: Timeout) -> Receiver:
         source, target, mode, remote_mode, max_message_size, desired_capabilities, properties = terms
+        await self._connection._usable(timeout)
         receiver = Receiver(self, name, policy)
-        receiver._endpoint.attach(
+        receiver._attach(
             source,
             target,
             sender_settle_mode=remote_mode,
@@ -201,6 +235,8 @@ class Session:
         Returns when the peer has answered, and after `timeout` seconds at the latest.
         """
         endpoint = self._endpoint
+        self._suspended = False
+        self._connection._sessions.pop(self, None)
         if endpoint.error is not None:
             return
         endpoint.end()

@@ -242,6 +242,9 @@ class IncomingDelivery:
 
     def _nothing_to_settle(self) -> None:
         if self.error is not None:
+            if self.link.suspended:
+                # It comes again on the link that takes the place of this one.
+                return
             raise self.error.again()
         # What the sender settled when it sent it may be "accepted" all the same: one loop serves both kinds.
         if not self.presettled:

@@ -33,6 +33,8 @@ class LinkEndpoint:
         remote_attach, remote_detach: the peer's attach and detach, or None.
         error: why the link ended, or None; every later call on it raises this.
         context: for the owner: its own object for this link.
+        suspended: it ended, but its owner brings it back with another endpoint; what is said of its deliveries is of no
+            interest any more.
     """
 
     __slots__ = (
@@ -53,6 +55,7 @@ class LinkEndpoint:
         "session",
         "settle_first",
         "state",
+        "suspended",
     )
 
     def __init__(self, session: SessionEndpoint, name: str, role: bool) -> None:
@@ -68,6 +71,7 @@ class LinkEndpoint:
         self.remote_max_message_size = 0
         self.error: AMQPError | None = None
         self.context: Any = None
+        self.suspended = False
         self.sender_settle_mode = SENDER_SETTLE_MIXED
         self.settle_first = True
         #: Sequence number of the next delivery, and the one at which the credit ends (spec 2.6.7).

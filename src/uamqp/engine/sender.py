@@ -27,14 +27,19 @@ class SenderEndpoint(LinkEndpoint):
     Attributes:
         queue: deliveries that wait, oldest first; the first may be sent in part.
         drain: the receiver wants the credit used up or given back.
+        keeps: what stays in the queue when the link ends, until it is taken over or given up: 0 nothing, 1 what was not
+            sent, 2 also what was sent and has no outcome.
     """
 
-    __slots__ = ("_header", "_next_tag", "drain", "queue", "scheduled", "small")
+    __slots__ = ("_doubtful", "_header", "_next_tag", "drain", "keeps", "queue", "scheduled", "small")
 
     def __init__(self, session: SessionEndpoint, name: str) -> None:
         super().__init__(session, name, ROLE_SENDER)
         self.queue: deque[OutgoingDelivery] = deque()
         self.drain = False
+        self.keeps = 0
+        #: Of the queue, what another link had sent: the receiver may have it.
+        self._doubtful: set[OutgoingDelivery] = set()
         #: Whether the session has this link in its round of links that have something to send.
         self.scheduled = False
         #: The longest payload that fits in one frame.
@@ -49,6 +54,10 @@ class SenderEndpoint(LinkEndpoint):
         the link does not allow, and the link's error where it has ended; nothing is sent then.
         """
         if self.error is not None or self.remote_attach is None:
+            if self.suspended:
+                delivery = OutgoingDelivery(self, payload, presettled, message_format)
+                self.queue.append(delivery)
+                return delivery
             self.check_usable()
         if presettled:
             if self.sender_settle_mode == SENDER_SETTLE_UNSETTLED:
@@ -166,6 +175,11 @@ class SenderEndpoint(LinkEndpoint):
         """
         if delivery.settled or delivery not in self.queue:
             return False
+        if delivery in self._doubtful:
+            self.queue.remove(delivery)
+            delivery.error = InDoubt("the message was sent on a link that ended before its outcome arrived")
+            delivery.settled = True
+            return False
         if delivery.id < 0:
             self.queue.remove(delivery)
         else:
@@ -245,9 +259,45 @@ class SenderEndpoint(LinkEndpoint):
         # A first header with tag and format is a little longer than the one of the straight path.
         self.small = session.connection.remote_max_frame_size - self._header.overhead - 5
 
+    def take_over(self, ended: SenderEndpoint) -> None:
+        """Send what the other link kept when it ended."""
+        self.keeps = ended.keeps
+        self._doubtful = ended._doubtful
+        for delivery in ended.queue:
+            delivery.link = self
+        self.queue.extend(ended.queue)
+        ended.queue.clear()
+        if self.queue:
+            self.session.schedule(self)
+
+    def give_up(self) -> None:
+        """The link ended, and nobody takes over what it kept."""
+        self.suspended = False
+        self.keeps = 0
+        assert self.error is not None
+        self._abandon(self.error)
+
+    def _keep(self) -> None:
+        """Put back to the beginning what another link could send."""
+        unsettled = self.session.outgoing_unsettled
+        partial = {delivery.id for delivery in self.queue}
+        again = [d for d in unsettled.values() if d.link is self and (self.keeps > 1 or d.id in partial)]
+        for delivery in again:
+            del unsettled[delivery.id]
+        waiting = [d for d in self.queue if not d.aborted and (d.id < 0 or d.presettled)]
+        self._doubtful = {d for d in waiting if d in self._doubtful} | {d for d in again if d.id not in partial}
+        self.queue.clear()
+        for delivery in (*again, *waiting):
+            # The receiver forgets what came in part.
+            delivery.id = -1
+            delivery.position = 0
+            self.queue.append(delivery)
+
     def _abandon(self, error: AMQPError) -> None:
         session = self.session
         ended: list[OutgoingDelivery] = []
+        if self.keeps:
+            self._keep()
         for delivery in [d for d in session.outgoing_unsettled.values() if d.link is self]:
             del session.outgoing_unsettled[delivery.id]
             delivery.error = InDoubt(
@@ -258,8 +308,10 @@ class SenderEndpoint(LinkEndpoint):
             )
             delivery.error.__cause__ = error
             ended.append(delivery)
-        for delivery in self.queue:
-            if delivery.id < 0:
+        for delivery in () if self.keeps else self.queue:
+            if delivery in self._doubtful:
+                delivery.error = InDoubt(f"the message was sent, and no link came back to ask for its outcome: {error}")
+            elif delivery.id < 0:
                 delivery.error = NotSent(
                     f"the link ended before the message was sent: {error}",
                     condition=error.condition,
@@ -272,7 +324,8 @@ class SenderEndpoint(LinkEndpoint):
                 continue
             delivery.error.__cause__ = error
             ended.append(delivery)
-        self.queue.clear()
+        if not self.keeps:
+            self.queue.clear()
         for delivery in ended:
             delivery.settled = True
         if ended:

@@ -39,6 +39,7 @@ from ..aio.options import (
     Timeout,
     connection_options,
 )
+from ..aio.recovery import Happening, Recovery, RecoveryEvent
 from ..codec.definitions import Source, Target
 from ..codec.message import Data, Header, Message, Properties, Sequence, Value
 from ..codec.values import Described, Symbol
@@ -59,6 +60,7 @@ __all__ = [
     "Data",
     "Described",
     "External",
+    "Happening",
     "Header",
     "IncomingDelivery",
     "Manual",
@@ -70,6 +72,8 @@ __all__ = [
     "Prefetch",
     "Properties",
     "Receiver",
+    "Recovery",
+    "RecoveryEvent",
     "Sender",
     "Sequence",
     "Session",
@@ -102,6 +106,7 @@ def connect(
     proxy: str | None = None,
     connect_to: tuple[str, int] | None = None,
     websocket_subprotocol: str = WEBSOCKET_SUBPROTOCOL,
+    recovery: Recovery | None = None,
 ) -> Connection:
     """Connect to a broker; as `uamqp.aio.connect`."""
     options = connection_options(
@@ -126,6 +131,7 @@ def connect(
         proxy=proxy,
         connect_to=connect_to,
         websocket_subprotocol=websocket_subprotocol,
+        recovery=recovery,
     )
     driver = BlockingDriver()
     connection = Connection(driver.run(open_connection(driver, options)), driver)

@@ -266,7 +266,7 @@ class BlockingDriver(Driver):
 
     def next_deadline(self) -> float | None:
         """When `keep_alive` should be called next; None where the connection is gone."""
-        if self._socket is None:
+        if self._socket is None and not self._tasks:
             return None
         # Calls are gone when they return, but the tasks beside them have timers of their own.
         timers = [self._engine_timer, *(self._timers[:1] if self._tasks else ())]
@@ -355,6 +355,10 @@ class BlockingDriver(Driver):
         self._write()
         self._hang_up()
         self.deadlines.release()
+
+    async def renew(self) -> None:
+        self._hang_up()
+        self._engine = None
 
     def tick(self) -> None:
         engine = self._engine
@@ -536,15 +540,15 @@ class BlockingDriver(Driver):
         self._drop_unsent()
         if self._engine_timer is not None:
             self._engine_timer.cancel()
-        self._to_close = [stream, self._wakeup_read, self._wakeup_write]
+        self._to_close += [stream, self._wakeup_read, self._wakeup_write]
         if self._leader is None:
             self._close_descriptors()
         else:
             # It waits for these very descriptors; they are closed when it is back.
             self._interrupt_leader()
+        self._wakeup_read, self._wakeup_write = -1, -1
 
     def _close_descriptors(self) -> None:
-        self._wakeup_read, self._wakeup_write = -1, -1
         while self._to_close:
             descriptor = self._to_close.pop()
             if isinstance(descriptor, int):

@@ -116,6 +116,10 @@ class Driver(ABC):
         """Write what is left, close the stream and give back its resources; safe to call twice."""
 
     @abstractmethod
+    async def renew(self) -> None:
+        """Give up the stream and its engine, so that `connect` and `run_engine` can follow again; tasks go on."""
+
+    @abstractmethod
     def tick(self) -> None:
         """The engine's deadlines may have changed: call its `tick` now."""
 

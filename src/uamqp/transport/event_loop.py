@@ -194,6 +194,17 @@ class EventLoopDriver(asyncio.Protocol, Driver):
             transport.abort()
             raise
 
+    async def renew(self) -> None:
+        transport = self.transport
+        if transport is not None and not self._lost:
+            transport.abort()
+            await self._ended.wait()
+        self._set_timer(None)
+        self.transport = self.engine = self._lost_cause = None
+        self._early = []
+        self._lost = False
+        self._ended = asyncio.Event()
+
     def tick(self) -> None:
         engine, transport = self.engine, self.transport
         if engine is None or transport is None or transport.is_closing():
