@@ -224,6 +224,30 @@ async def test_messages_in_doubt_are_sent_again_where_asked(serve: Serve, silent
         ) == ["0", "1", "2", "a", "alone", "b"]
 
 
+async def test_messages_in_doubt_that_cannot_be_sent_again_stay_in_doubt(
+    serve: Serve, silent: type[Silent], events: Events
+) -> None:
+    """Whatever ends the wait, nobody is told that a message was not sent that the peer may have."""
+    server = await serve(silent)
+    recovery = events.recovery(resend=True)
+    connection = await connect(server.url, recovery=recovery, timeout=BOUND, connect_timeout=0.05)
+    sender = await connection.sender("queue")
+    late = asyncio.create_task(sender.send("late", timeout=0.05))
+    lost = asyncio.create_task(sender.send("lost"))
+    await eventually(lambda: len(server.peer.messages) == 2)
+    server._make = lambda: Peer("on_open")
+    server.peer.cut()
+    await interrupted(events)
+    unsent = asyncio.create_task(sender.send("unsent"))
+    with pytest.raises(OperationTimeout, match="was sent"):
+        await late
+    await connection.close()
+    with pytest.raises(InDoubt):
+        await lost
+    with pytest.raises(NotSent):
+        await unsent
+
+
 async def test_messages_that_waited_for_credit_are_not_in_doubt(serve: Serve, events: Events) -> None:
     peers = [Peer(credit=2), Peer()]
     server = await serve(lambda: peers.pop(0))

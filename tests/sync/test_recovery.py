@@ -1,0 +1,80 @@
+"""Recovery in blocking code: whoever calls next brings the connection back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from uamqp.broker import Broker
+from uamqp.exceptions import ConnectionLost, OperationTimeout
+from uamqp.sync import Happening, Recovery, RecoveryEvent, connect
+
+from ..aio.peers import BOUND
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker.running() as broker:
+        yield broker
+
+
+def dropped(broker: Broker) -> None:
+    broker.call(broker.drop_connections)
+
+
+def test_a_sender_and_a_receiver_go_on(broker: Broker) -> None:
+    events: list[RecoveryEvent] = []
+    recovery = Recovery(initial_delay=0.001, max_delay=0.01, resend=True, on_event=events.append)
+    with connect(broker.url, recovery=recovery, timeout=BOUND) as connection:
+        with connection.sender("queue") as sender, connection.receiver("queue") as receiver:
+            for number in range(3):
+                sender.send(f"before {number}")
+                receiver.receive().accept()
+                dropped(broker)
+                sender.send(f"after {number}")
+                while receiver.receive().body != f"after {number}":
+                    # What was accepted as the connection was lost comes again.
+                    pass
+            assert connection.error is None
+    assert [event.what for event in events].count(Happening.RECOVERED) == 3
+
+
+def test_a_thread_that_waits_goes_on(broker: Broker) -> None:
+    bodies: list[str] = []
+    with connect(broker.url, recovery=Recovery(initial_delay=0.001), timeout=BOUND) as connection:
+        receiver = connection.receiver("queue")
+
+        def receive() -> None:
+            delivery = receiver.receive()
+            bodies.append(delivery.body)
+            delivery.accept()
+
+        thread = threading.Thread(target=receive)
+        thread.start()
+        dropped(broker)
+        with connect(broker.url) as other, other.sender("queue") as sender:
+            sender.send("message")
+        thread.join(BOUND)
+    assert bodies == ["message"]
+
+
+def test_giving_up() -> None:
+    with Broker.running() as broker:
+        recovery = Recovery(attempts=2, initial_delay=0.001, max_delay=0.01)
+        connection = connect(broker.url, recovery=recovery, timeout=BOUND)
+        receiver = connection.receiver("queue")
+    with pytest.raises(ConnectionLost):
+        receiver.receive()
+    assert isinstance(connection.error, ConnectionLost)
+    connection.close()
+
+
+def test_time_outs_while_it_is_away() -> None:
+    with Broker.running() as broker:
+        connection = connect(broker.url, recovery=Recovery(initial_delay=BOUND, max_delay=BOUND), timeout=BOUND)
+        receiver = connection.receiver("queue")
+    with pytest.raises(OperationTimeout):
+        receiver.receive(timeout=0.05)
+    connection.close()
