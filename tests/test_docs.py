@@ -138,8 +138,8 @@ def test_nothing_needs_a_package_that_is_not_in_the_standard_library() -> None:
 
 # -- examples ---------------------------------------------------------------------------------------------------
 
-MIGRATING = (ROOT / "docs" / "migrating.md").read_text()
-EXAMPLES = dict(EXAMPLE.findall(README + MIGRATING))
+WITH_EXAMPLES = README + "".join((ROOT / "docs" / name).read_text() for name in ("migrating.md", "recovery.md"))
+EXAMPLES = dict(EXAMPLE.findall(WITH_EXAMPLES))
 
 #: What each example prints, in part.
 PRINTED = {
@@ -151,6 +151,7 @@ PRINTED = {
     "modern_send": ["sent"],
     "legacy_receive": ["hello greeting"],
     "modern_receive": ["hello greeting"],
+    "recovery": ["hello"],
 }
 
 
@@ -163,7 +164,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_example_is_known() -> None:
     assert EXAMPLES.keys() == PRINTED.keys()
-    assert (README + MIGRATING).count("```python") == len(EXAMPLES)
+    assert WITH_EXAMPLES.count("```python") == len(EXAMPLES)
 
 
 @pytest.mark.parametrize("name", PRINTED)
