@@ -318,11 +318,20 @@ def only_frame(header: hot.TransferHeader, delivery_id: int, tag: int, settled: 
     st.binary(max_size=30),
     st.binary(max_size=32),
     uints,
+    st.booleans(),
 )
 def test_transfer_headers(
-    channel: int, handle: int, delivery_id: int, number: int, settled: bool, payload: bytes, tag: bytes, fmt: int
+    channel: int,
+    handle: int,
+    delivery_id: int,
+    number: int,
+    settled: bool,
+    payload: bytes,
+    tag: bytes,
+    fmt: int,
+    all_fields: bool,
 ) -> None:
-    header = hot.TransferHeader(channel, handle)
+    header = hot.TransferHeader(channel, handle, all_fields)
     only = only_frame(header, delivery_id, number, settled, len(payload))
     assert len(only) == header.overhead
     value, start = decode_performative(body_of(only + payload, channel), 0, len(only) - 8 + len(payload))
@@ -337,21 +346,26 @@ def test_transfer_headers(
         assert value == Transfer(handle, more=more)
     value, _ = decode_performative(body_of(header.encode_aborted(), channel), 0, len(header.encode_aborted()) - 8)
     assert value == Transfer(handle, more=False, aborted=True)
+    if all_fields:
+        # The number of fields is behind constructor and size of the list.
+        assert {frame[8 + 5] for frame in (only, first, following, header.encode_aborted())} == {11}
 
 
-@given(st.lists(uints, min_size=4, max_size=8), st.booleans(), st.booleans())
-def test_flow_frames(numbers: list[int], drain: bool, echo: bool) -> None:
-    body = body_of(hot.encode_flow(3, numbers, drain, echo), 3)
+@given(st.lists(uints, min_size=4, max_size=8), st.booleans(), st.booleans(), st.booleans())
+def test_flow_frames(numbers: list[int], drain: bool, echo: bool, all_fields: bool) -> None:
+    body = body_of(hot.encode_flow(3, numbers, drain, echo, all_fields), 3)
+    assert not all_fields or body[5] == 11
     value, _ = decode_performative(body, 0, len(body))
     names = [field.name for field in Flow.FIELDS]
     fields = dict(zip(names, numbers, strict=False))
     assert value == Flow(**fields, drain=drain, echo=echo)
 
 
-@given(st.booleans(), uints, uints, st.booleans(), st.sampled_from([None, ACCEPTED, Released()]))
-def test_disposition_frames(role: bool, first: int, last: int, settled: bool, state: Any) -> None:
+@given(st.booleans(), uints, uints, st.booleans(), st.sampled_from([None, ACCEPTED, Released()]), st.booleans())
+def test_disposition_frames(role: bool, first: int, last: int, settled: bool, state: Any, all_fields: bool) -> None:
     encoded = b"" if state is None else state.encode()
-    body = body_of(hot.encode_disposition(9, role, first, last, settled, encoded), 9)
+    body = body_of(hot.encode_disposition(9, role, first, last, settled, encoded, all_fields), 9)
+    assert not all_fields or body[5] == 6
     value, _ = decode_performative(body, 0, len(body))
     assert isinstance(value, Disposition)
     assert (value.role, value.first, value.settled, value.state) == (role, first, settled, state)

@@ -16,6 +16,7 @@ from uamqp.codec.performatives import (
     SaslInit,
     SaslMechanisms,
     SaslOutcome,
+    decode_performative,
 )
 from uamqp.codec.values import Symbol
 from uamqp.engine.connection import AMQP_HEADER, EMPTY_FRAME, SASL_HEADER, ConnectionEndpoint
@@ -668,3 +669,24 @@ def test_after_close_with_an_error_what_is_under_way_is_discarded() -> None:
     wire.run()
     assert len(receiver.queue) == 0
     assert wire.client.closed
+
+
+def test_all_fields_are_written_where_the_peer_needs_them() -> None:
+    wire = Wire(server={"all_fields": True}).open()
+    sender, receiver = wire.sender(credit=10)
+    sender.send(b"\x00\x53\x75\xa0\x01x")
+    wire.run()
+    receiver.queue[0].accept()
+    receiver.session.send_flow()
+    receiver.detach()
+    receiver.session.end()
+    wire.server.close()
+    data = b"".join(wire.server.data_to_send())
+    counts = {}
+    while data:
+        size = int.from_bytes(data[:4], "big")
+        counts[data[10]] = data[13]
+        data = data[size:]
+    assert counts == {0x13: 11, 0x15: 6, 0x16: 3, 0x17: 1, 0x18: 1}
+    assert decode_performative(encoded := Close().encode(True), 0, len(encoded))[0] == Close()
+    assert encoded == b"\x00\x53\x18\xc0\x02\x01\x40"

@@ -4,7 +4,7 @@ import pytest
 
 from uamqp.codec.definitions import Accepted, Modified, Received, Rejected, Released, TransactionalState
 from uamqp.codec.hot import encode_disposition, encode_flow, frame
-from uamqp.codec.performatives import Detach
+from uamqp.codec.performatives import Detach, decode_performative
 from uamqp.codec.values import Described, Symbol
 from uamqp.engine.limits import OUTPUT_HIGH_WATER
 from uamqp.exceptions import EncodeError, InDoubt, LinkDetached, MessageTooLarge, NotSent
@@ -44,6 +44,32 @@ def test_every_outcome() -> None:
     assert failures[3].delivery_failed and failures[3].undeliverable_here
     assert failures[3].annotations == {"x-opt-a": 1}
     assert isinstance(failures[4], RejectedError) and failures[4].condition is None
+
+
+@pytest.mark.parametrize("size", [20, 505, 512, 2000])
+def test_a_tag_of_ones_own_fits_in_the_smallest_frames(size: int) -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    sender, receiver = wire.sender(credit=10)
+    sender.send(payload(size), tag=b"t" * 32)
+    sender.send(payload(size))
+    wire.run()
+    assert [(d.tag, len(d.payload)) for d in receiver.queue] == [(b"t" * 32, size), (bytes(4), size)]
+
+
+def test_the_sender_may_settle_with_an_answer_of_its_own() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=10)
+    granted, refused = sender.send(BODY), sender.send(BODY)
+    wire.run()
+    refused.answer = Rejected()
+    for delivery in (granted, refused):
+        wire.client.receive_data(encode_disposition(0, True, delivery.id, delivery.id, False, Accepted().encode()))
+    states = [
+        decode_performative(b"\x00\x53\x15" + part, 0, 3 + part[1] + 2)[0].state  # type: ignore[attr-defined]
+        for part in b"".join(wire.client.data_to_send()).split(b"\x00\x53\x15")[1:]
+    ]
+    assert states == [Accepted(), Rejected()]
+    assert [type(d.state) for d in (granted, refused)] == [Accepted, Accepted]
 
 
 def test_the_outcome_is_open_until_it_is_there() -> None:

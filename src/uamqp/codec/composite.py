@@ -235,15 +235,15 @@ class Composite(Encodable):
                 shown.append(f"{field.name}={f'<{len(value)} bytes>' if field.secret else repr(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def encode(self) -> bytes:
-        """The bytes of the described list: defaults as null, without nulls at the end.
+    def encode(self, all_fields: bool = False) -> bytes:
+        """The bytes of the described list: defaults as null, without nulls at the end unless `all_fields` is given.
 
         Raises:
             EncodeError: a mandatory field has no value, or a value does not fit its field; `field` says which.
         """
-        return self.encode_at(0)
+        return self.encode_at(0, all_fields)
 
-    def encode_at(self, depth: int) -> bytes:
+    def encode_at(self, depth: int, all_fields: bool = False) -> bytes:
         check_room(len(self.FIELDS), depth + 1)
         parts = []
         for field in self.FIELDS:
@@ -255,7 +255,7 @@ class Composite(Encodable):
                 parts.append(field.encode(value, depth + 2))
             except EncodeError as error:
                 raise EncodeError(error.description, field=f"{type(self).__name__}.{field.name}") from None
-        while parts and parts[-1] == b"\x40":
+        while not all_fields and parts and parts[-1] == b"\x40":
             parts.pop()
         return b"\x00" + encode_descriptor(self.CODE) + list_of(parts)
 

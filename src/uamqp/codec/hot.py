@@ -357,17 +357,22 @@ def _list8(fields: bytes, count: int) -> bytes:
     return bytes((0xC0, len(fields) + 1, count)) + fields
 
 
-def encode_flow(channel: int, numbers: list[int], drain: bool, echo: bool) -> bytes:
+def encode_flow(channel: int, numbers: list[int], drain: bool, echo: bool, all_fields: bool = False) -> bytes:
     """A whole flow frame; `numbers` as in `decode_flow`, four of them for a flow of the session alone."""
     fields = b"".join([_uint(n) for n in numbers])
     count = len(numbers)
-    if drain or echo:
+    if drain or echo or all_fields:
         fields += b"\x40" * (8 - count) + (b"\x41" if drain else b"\x42") + (b"\x41" if echo else b"\x42")
         count = 10
+    if all_fields:
+        fields += b"\x40"
+        count = 11
     return frame(channel, b"\x00\x53\x13" + _list8(fields, count))
 
 
-def encode_disposition(channel: int, role: bool, first: int, last: int, settled: bool, state: bytes) -> bytes:
+def encode_disposition(
+    channel: int, role: bool, first: int, last: int, settled: bool, state: bytes, all_fields: bool = False
+) -> bytes:
     """A whole disposition frame for the deliveries first … last; `state` is an encoded delivery state, b"" for none."""
     fields = (
         (b"\x41" if role else b"\x42")
@@ -377,6 +382,9 @@ def encode_disposition(channel: int, role: bool, first: int, last: int, settled:
         + state
     )
     count = 5 if state else 4
+    if all_fields:
+        fields += b"\x40" * (6 - count)
+        count = 6
     if len(fields) < 255:
         return frame(channel, b"\x00\x53\x15" + _list8(fields, count))
     body = b"\x00\x53\x15\xd0" + _U32.pack(len(fields) + 4) + _U32.pack(count) + fields
@@ -392,20 +400,35 @@ class TransferHeader:
     `encode_first` covers the rest.
     """
 
-    __slots__ = ("_channel", "_continuation", "_handle", "first", "overhead", "pack", "settled", "unsettled")
+    __slots__ = (
+        "_channel",
+        "_continuation",
+        "_count",
+        "_handle",
+        "_rest",
+        "first",
+        "overhead",
+        "pack",
+        "settled",
+        "unsettled",
+    )
 
-    def __init__(self, channel: int, handle: int) -> None:
+    def __init__(self, channel: int, handle: int, all_fields: bool = False) -> None:
         self._channel = channel
         self._handle = _uint(handle)
-        fields = len(self._handle) + 5 + 6 + 3
+        self._count = 11 if all_fields else 6
+        self._rest = b"\x40" * (self._count - 6)
+        tail = 3 + len(self._rest)
+        fields = len(self._handle) + 5 + 6 + tail
         start = Struct(">BBH").pack(2, 0, channel)
-        self.first = start + b"\x00\x53\x14\xc0" + bytes((fields + 1, 6)) + self._handle + b"\x70"
-        self.pack: Callable[[int, bytes, int, int, int, bytes], bytes] = Struct(f">I{len(self.first)}sIHI3s").pack
+        head = start + b"\x00\x53\x14\xc0"
+        self.first = head + bytes((fields + 1, self._count)) + self._handle + b"\x70"
+        self.pack: Callable[[int, bytes, int, int, int, bytes], bytes] = Struct(f">I{len(self.first)}sIHI{tail}s").pack
         #: Bytes of a frame beside its payload.
-        self.overhead = 4 + len(self.first) + 4 + 2 + 4 + 3
-        self.unsettled = b"\x43\x42\x42"
-        self.settled = b"\x43\x41\x42"
-        self._continuation = start + b"\x00\x53\x14\xc0" + bytes((len(self._handle) + 6, 6)) + self._handle
+        self.overhead = 4 + len(self.first) + 4 + 2 + 4 + tail
+        self.unsettled = b"\x43\x42\x42" + self._rest
+        self.settled = b"\x43\x41\x42" + self._rest
+        self._continuation = head + bytes((len(self._handle) + 3 + tail, self._count)) + self._handle
 
     def encode_first(
         self, delivery_id: int, tag: bytes, message_format: int, settled: bool, more: bool, size: int
@@ -420,16 +443,19 @@ class TransferHeader:
             + _uint(message_format)
             + (b"\x41" if settled else b"\x42")
             + (b"\x41" if more else b"\x42")
+            + self._rest
         )
-        body = b"\x00\x53\x14" + _list8(fields, 6)
+        body = b"\x00\x53\x14" + _list8(fields, self._count)
         return _FRAME.pack(len(body) + 8 + size, 2, 0, self._channel) + body
 
     def encode_next(self, more: bool, size: int) -> bytes:
         """The header of a further transfer of the same delivery, before `size` bytes of payload."""
-        rest = self._continuation + b"\x40\x40\x40\x40" + (b"\x41" if more else b"\x42")
+        rest = self._continuation + b"\x40\x40\x40\x40" + (b"\x41" if more else b"\x42") + self._rest
         return _U32.pack(len(rest) + 4 + size) + rest
 
     def encode_aborted(self) -> bytes:
         """A transfer that aborts the delivery begun on the link (spec 2.7.5, aborted)."""
-        body = b"\x00\x53\x14" + _list8(self._handle + b"\x40\x40\x40\x40\x42\x40\x40\x42\x41", 10)
+        # The last field, batchable, may be left out or be null.
+        fields = self._handle + b"\x40\x40\x40\x40\x42\x40\x40\x42\x41" + self._rest[:1]
+        body = b"\x00\x53\x14" + _list8(fields, 10 + len(self._rest[:1]))
         return frame(self._channel, body)

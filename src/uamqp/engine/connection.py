@@ -245,7 +245,7 @@ class ConnectionEndpoint:
             return
         for session in self._sessions.values():
             session.flush_dispositions()
-        self.send(0, Close(error=error).encode())
+        self.send(0, Close(error=error))
         self.state = state
         # Nothing may follow close; a stream that takes no more holds back what takes the fast way, too.
         self._close_sent = True
@@ -297,9 +297,9 @@ class ConnectionEndpoint:
 
     # -- output --------------------------------------------------------------------------------------------------
 
-    def send(self, channel: int, performative: bytes) -> None:
+    def send(self, channel: int, performative: Composite) -> None:
         """Write a frame of a control performative."""
-        body = frame(channel, performative)
+        body = frame(channel, performative.encode(self.settings.all_fields))
         limit = self.remote_max_frame_size if self.remote_open is not None else PRE_OPEN_FRAME_SIZE
         if len(body) > limit:
             raise LocalProtocolError(f"a frame of {len(body)} bytes, the peer takes at most {limit}")
@@ -825,7 +825,7 @@ def _open_frame(settings: ConnectionSettings) -> bytes:
             offered_capabilities=tuple(Symbol(c) for c in settings.offered_capabilities),
             desired_capabilities=tuple(Symbol(c) for c in settings.desired_capabilities),
             properties={Symbol(k): v for k, v in properties.items()} if properties else None,
-        ).encode(),
+        ).encode(settings.all_fields),
     )
     if len(data) > PRE_OPEN_FRAME_SIZE:
         raise EncodeError(f"open would have {len(data)} bytes, more than {PRE_OPEN_FRAME_SIZE}", field="properties")

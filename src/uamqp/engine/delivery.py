@@ -39,11 +39,15 @@ class OutgoingDelivery:
         settled: nobody will say anything more about it.
         state: what the receiver last said (`Accepted`, `Rejected`, …), or None.
         error: why it failed for a reason other than its outcome, or None.
+        tag: the delivery-tag that the owner chose, b"" for one of the engine's own.
+        answer: what to settle with instead of the receiver's outcome, where that waits for it (receiver settle mode
+            second) and the owner does not grant what it says.
         waiter: for the owner: whom to wake when it is settled.
     """
 
     __slots__ = (
         "aborted",
+        "answer",
         "error",
         "id",
         "link",
@@ -53,14 +57,19 @@ class OutgoingDelivery:
         "presettled",
         "settled",
         "state",
+        "tag",
         "waiter",
     )
 
-    def __init__(self, link: SenderEndpoint, payload: bytes, presettled: bool, message_format: int) -> None:
+    def __init__(
+        self, link: SenderEndpoint, payload: bytes, presettled: bool, message_format: int, tag: bytes = b""
+    ) -> None:
         self.link = link
         self.payload = payload
         self.message_format = message_format
         self.presettled = presettled
+        self.tag = tag
+        self.answer: State | None = None
         self.settled = False
         self.id = -1
         self.position = 0

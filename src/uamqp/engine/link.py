@@ -133,7 +133,7 @@ class LinkEndpoint:
                 desired_capabilities=tuple(Symbol(c) for c in desired_capabilities),
                 properties={Symbol(k): v for k, v in properties.items()} if properties else None,
             )
-            session.connection.send(session.channel, attach.encode())
+            session.connection.send(session.channel, attach)
         except BaseException:
             # Nothing was sent: the name and the handle are free again.
             session.forget(self)
@@ -163,7 +163,7 @@ class LinkEndpoint:
             # The end of the session detaches its links.
             return
         session.flush_dispositions()
-        session.connection.send(session.channel, Detach(handle=self.handle, closed=closed, error=error).encode())
+        session.connection.send(session.channel, Detach(handle=self.handle, closed=closed, error=error))
         # No transfer may follow: without credit everything takes the way that looks at the state.
         self.limit = self.delivery_count
         if self.state is LinkState.ENDED:

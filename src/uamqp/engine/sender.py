@@ -47,8 +47,12 @@ class SenderEndpoint(LinkEndpoint):
         self._next_tag = 0
         self._header = TransferHeader(0, 0)
 
-    def send(self, payload: bytes, presettled: bool = False, message_format: int = 0) -> OutgoingDelivery:
+    def send(
+        self, payload: bytes, presettled: bool = False, message_format: int = 0, tag: bytes = b""
+    ) -> OutgoingDelivery:
         """Send the encoded message, or queue it until the peer gives credit.
+
+        The `tag` must be unlike those of all deliveries of the link that are not settled; without, there is one.
 
         Raises MessageTooLarge where the peer's limit for the link is known to be smaller, EncodeError for a settlement
         the link does not allow, and the link's error where it has ended; nothing is sent then.
@@ -70,13 +74,14 @@ class SenderEndpoint(LinkEndpoint):
                 f"the encoded message has {size} bytes, the peer takes at most {self.remote_max_message_size} on the "
                 f"link {self.name!r}"
             )
-        delivery = OutgoingDelivery(self, payload, presettled, message_format)
+        delivery = OutgoingDelivery(self, payload, presettled, message_format, tag)
         session = self.session
         connection = session.connection
         if (
             self.delivery_count == self.limit
             or self.queue
             or message_format
+            or tag
             or size > self.small
             or session.next_outgoing_id == session.outgoing_limit
             or connection.paused
@@ -90,8 +95,8 @@ class SenderEndpoint(LinkEndpoint):
         session.next_outgoing_id = (session.next_outgoing_id + 1) & MASK
         self.delivery_count = (self.delivery_count + 1) & MASK
         delivery.id = delivery_id
-        tag = self._next_tag
-        self._next_tag = (tag + 1) & MASK
+        number = self._next_tag
+        self._next_tag = (number + 1) & MASK
         output = connection.output
         header = self._header
         output.append(
@@ -100,7 +105,7 @@ class SenderEndpoint(LinkEndpoint):
                 header.first,
                 delivery_id,
                 0xA004,
-                tag,
+                number,
                 header.settled if presettled else header.unsettled,
             )
         )
@@ -199,7 +204,8 @@ class SenderEndpoint(LinkEndpoint):
         payload = delivery.payload
         size = len(payload)
         start = delivery.position
-        stop = min(size, start + self.small)
+        # The room of a frame is reckoned with a short tag.
+        stop = min(size, start + self.small - len(delivery.tag))
         more = stop < size
         if delivery.aborted:
             more = False
@@ -211,8 +217,10 @@ class SenderEndpoint(LinkEndpoint):
             delivery.id = session.next_delivery_id
             session.next_delivery_id = (delivery.id + 1) & MASK
             self.delivery_count = (self.delivery_count + 1) & MASK
-            tag = self._next_tag.to_bytes(4, "big")
-            self._next_tag = (self._next_tag + 1) & MASK
+            tag = delivery.tag
+            if not tag:
+                tag = self._next_tag.to_bytes(4, "big")
+                self._next_tag = (self._next_tag + 1) & MASK
             if not delivery.presettled:
                 session.outgoing_unsettled[delivery.id] = delivery
             head = self._header.encode_first(delivery.id, tag, delivery.message_format, delivery.presettled, more, stop)
@@ -255,7 +263,7 @@ class SenderEndpoint(LinkEndpoint):
     def _attaching(self, attach: Attach) -> None:
         super()._attaching(attach)
         session = self.session
-        self._header = TransferHeader(session.channel, self.handle)
+        self._header = TransferHeader(session.channel, self.handle, session.connection.settings.all_fields)
         # A first header with tag and format is a little longer than the one of the straight path.
         self.small = session.connection.remote_max_frame_size - self._header.overhead - 5
 

@@ -151,7 +151,7 @@ class SessionEndpoint:
             outgoing_window=OUTGOING_WINDOW,
             handle_max=handle_max,
         )
-        self.connection.send(self.channel, begin.encode())
+        self.connection.send(self.channel, begin)
 
     def end(self, error: Error | None = None) -> None:
         """Send end; its links are of no more use. Does nothing where the session ended."""
@@ -164,7 +164,7 @@ class SessionEndpoint:
         self.flush_dispositions()
         self.outgoing_limit = self.next_outgoing_id
         self.state = self._next(Event.SEND_CLOSE if error is None else Event.SEND_CLOSE_WITH_ERROR)
-        self.connection.send(self.channel, End(error=error).encode())
+        self.connection.send(self.channel, End(error=error))
         if self.state is SessionState.ENDED:
             self.connection.forget(self)
 
@@ -254,7 +254,8 @@ class SessionEndpoint:
         if link is not None and link.state is LinkState.ATTACHED:
             available = len(link.queue) if isinstance(link, SenderEndpoint) else -1
             numbers += [link.handle, link.delivery_count, link.credit, available]
-        self.connection.write(encode_flow(self.channel, numbers, drain, echo))
+        all_fields = self.connection.settings.all_fields
+        self.connection.write(encode_flow(self.channel, numbers, drain, echo, all_fields))
 
     # -- settling ------------------------------------------------------------------------------------------------
 
@@ -276,10 +277,13 @@ class SessionEndpoint:
     def flush_dispositions(self) -> None:
         """Write the dispositions that wait."""
         self.dirty = False
+        all_fields = self.connection.settings.all_fields
         for role, dispositions in ((ROLE_RECEIVER, self.dispositions), (ROLE_SENDER, self._outgoing_dispositions)):
             for first, last, state, settled in dispositions.take():
                 if self.state is SessionState.MAPPED:
-                    self.connection.write(encode_disposition(self.channel, role, first, last, settled, state))
+                    self.connection.write(
+                        encode_disposition(self.channel, role, first, last, settled, state, all_fields)
+                    )
 
     # -- frames of the peer --------------------------------------------------------------------------------------
 
@@ -549,7 +553,8 @@ class SessionEndpoint:
                 done.append(delivery)
                 if not settled:
                     # The receiver waits for us to settle (receiver settle mode second).
-                    encoded = ACCEPTED_STATE if state is ACCEPTED else encode(state)
+                    answer = delivery.answer or state
+                    encoded = ACCEPTED_STATE if answer is ACCEPTED else encode(answer)
                     self._settle_outgoing(id, encoded if self.connection.fits(encoded) else b"")
 
     def _on_sender_disposition(self, first: int, last: int, settled: bool) -> None:

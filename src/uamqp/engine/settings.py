@@ -21,9 +21,12 @@ class ConnectionSettings:
         channel_max: the highest channel number that this side takes.
         idle_timeout: seconds after which a silent peer is given up, or None; stated to the peer.
         properties, offered_capabilities, desired_capabilities: sent in open.
+        all_fields: write every field of each performative, nulls at the end too, for peers that read them by position
+            without asking how many there are.
     """
 
     __slots__ = (
+        "all_fields",
         "channel_max",
         "container_id",
         "desired_capabilities",
@@ -45,6 +48,7 @@ class ConnectionSettings:
         properties: Mapping[str, Any] | None = None,
         offered_capabilities: Sequence[str] = (),
         desired_capabilities: Sequence[str] = (),
+        all_fields: bool = False,
     ) -> None:
         if not MIN_MAX_FRAME_SIZE <= max_frame_size <= _UINT:
             raise ValueError(f"max_frame_size must be {MIN_MAX_FRAME_SIZE} to {_UINT}, not {max_frame_size}")
@@ -60,3 +64,4 @@ class ConnectionSettings:
         self.properties = properties
         self.offered_capabilities = offered_capabilities
         self.desired_capabilities = desired_capabilities
+        self.all_fields = all_fields
