@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from ..codec.message import Message
-
-if TYPE_CHECKING:
-    from .nodes import Queue
 
 #: Seconds between two sweeps at least, so that messages which expire one by one do not cost a look at all each.
 _PAUSE: Final = 0.05
@@ -28,6 +25,20 @@ def expiry(message: Message) -> float | None:
     return min(expires) if expires else None
 
 
+class Expiring(Protocol):
+    """Something in which time passes.
+
+    Attributes:
+        next_expiry: when the next thing is due (`time.monotonic`), or None. May be too early.
+    """
+
+    next_expiry: float | None
+
+    def expire(self) -> None:
+        """Do what is due."""
+        ...
+
+
 class Sweeper:
     """Has queues drop what expired, whether or not anybody looks at them.
 
@@ -35,11 +46,11 @@ class Sweeper:
     """
 
     def __init__(self) -> None:
-        self._queues: weakref.WeakSet[Queue] = weakref.WeakSet()
+        self._queues: weakref.WeakSet[Expiring] = weakref.WeakSet()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, queue: Queue) -> None:
+    def watch(self, queue: Expiring) -> None:
         """The next message of the queue to expire is another one now."""
         self._queues.add(queue)
         self._set_timer(0.0)

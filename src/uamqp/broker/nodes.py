@@ -175,7 +175,27 @@ class Node:
             producer.node_deleted()
 
 
-class Queue(Node):
+class Store(Node):
+    """A node that clients receive from."""
+
+    def dispatch(self) -> None:
+        """Hand messages to those who have credit for them."""
+        raise NotImplementedError
+
+    def settled(self, outlet: Any, delivery: OutgoingDelivery) -> None:
+        """A delivery of one of our messages has its outcome, or was lost with its link."""
+        raise NotImplementedError
+
+    def subscribe(self, outlet: Any) -> None:
+        """A link was attached that receives."""
+        raise NotImplementedError
+
+    def unsubscribe(self, outlet: Any) -> None:
+        """The link is gone; what it had not settled was told before."""
+        raise NotImplementedError
+
+
+class Queue(Store):
     """Keeps messages until a consumer accepts them; several consumers compete and are served in turn.
 
     Attributes:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..codec.composite import Composite
 from ..codec.definitions import (
@@ -31,7 +31,7 @@ from ..engine.sender import SenderEndpoint
 from ..engine.session import SessionEndpoint
 from ..exceptions import AMQPError, DecodeError, LinkDetached
 from .expiry import expiry
-from .nodes import MAX_DESCRIPTION, RESOURCE_DELETED, Entry, Node, Queue, Refused, Topic, shown
+from .nodes import MAX_DESCRIPTION, RESOURCE_DELETED, Entry, Node, Queue, Refused, Store, Topic, shown
 
 if TYPE_CHECKING:
     from ..engine.connection import ConnectionEndpoint
@@ -51,23 +51,24 @@ def _end_link(link: LinkEndpoint, condition: str, description: str) -> None:
     link.ended(LinkDetached(description, condition=condition))
 
 
-class Consumer:
-    """A link on which the broker sends: one consumer of one queue.
+class Outlet:
+    """A link on which the broker sends.
 
     Attributes:
+        store: where its messages come from.
+        presettled: they are sent settled.
         default_outcome: what it means where the client settles without saying how.
-        durable: for a subscription of a topic: it outlives the link, unless that is closed.
-        dispose: deletes the queue where that is there for this consumer only.
+        filter, properties: what the answer to the attach says of the source and of the link, or None.
     """
 
-    def __init__(self, link: SenderEndpoint, queue: Queue, *, presettled: bool) -> None:
+    def __init__(self, link: SenderEndpoint, store: Store, *, presettled: bool) -> None:
         self.link = link
-        self.queue = queue
+        self.store = store
+        self.presettled = presettled
         self._connection = link.session.connection
-        self._presettled = presettled
         self.default_outcome: Composite = Released()
-        self.durable = False
-        self.dispose: Callable[[], None] | None = None
+        self.filter: dict[Any, Any] | None = None
+        self.properties: dict[Any, Any] | None = None
 
     @property
     def has_credit(self) -> bool:
@@ -81,10 +82,38 @@ class Consumer:
             and not self._connection.paused
         )
 
+    def gone(self) -> None:
+        """The link ended; what it had not settled was told before."""
+        self.store.unsubscribe(self)
+
+    def node_deleted(self) -> None:
+        """The store is no more."""
+        self.end(RESOURCE_DELETED, f"the queue {shown(self.store.name)} was deleted")
+
+    def end(self, condition: str, description: str) -> None:
+        """End the link because of something that is not its fault."""
+        _end_link(self.link, condition, description)
+
+
+class Consumer(Outlet):
+    """A consumer of a queue.
+
+    Attributes:
+        queue: the store.
+        durable: for a subscription of a topic: it outlives the link, unless that is closed.
+        dispose: deletes the queue where that is there for this consumer only.
+    """
+
+    def __init__(self, link: SenderEndpoint, queue: Queue, *, presettled: bool) -> None:
+        super().__init__(link, queue, presettled=presettled)
+        self.queue = queue
+        self.durable = False
+        self.dispose: Callable[[], None] | None = None
+
     def deliver(self, entry: Entry) -> None:
         """Send the message; the queue hears of its outcome in `settled`."""
         try:
-            delivery = self.link.send(entry.bytes_to_send(), self._presettled, entry.message_format)
+            delivery = self.link.send(entry.bytes_to_send(), self.presettled, entry.message_format)
         except AMQPError:
             # Larger than the consumer takes, say: nothing was sent, and another consumer may have it.
             entry.exclude(self)
@@ -96,19 +125,14 @@ class Consumer:
             delivery.waiter = entry
 
     def gone(self) -> None:
-        """The link ended; what it had not settled was given back before."""
-        self.queue.unsubscribe(self)
+        super().gone()
         closed = self.link.remote_detach is not None and bool(self.link.remote_detach.closed)
         if self.dispose is not None and (closed or not self.durable):
             self.dispose()
 
-    def node_deleted(self) -> None:
-        """The queue is no more."""
-        _end_link(self.link, RESOURCE_DELETED, f"the queue {shown(self.queue.name)} was deleted")
-
     def stolen(self) -> None:
         """The same client attached the same link again, in another place."""
-        _end_link(self.link, LINK_STOLEN, f"the link {shown(self.link.name)} was attached elsewhere")
+        self.end(LINK_STOLEN, f"the link {shown(self.link.name)} was attached elsewhere")
 
 
 class Producer:
@@ -192,7 +216,7 @@ class Service(Node):
         for consumer in peer.consumers_of(self):
             target = consumer.link.target
             if reply_to is None or (target is not None and target.address == reply_to):
-                return consumer.queue
+                return consumer.store
         node = peer.broker.find(reply_to) if reply_to is not None else None
         if node is None or isinstance(node, Service):
             raise Refused(NOT_FOUND, "the request names no reply-to address that exists")
@@ -213,7 +237,7 @@ class Peer(Observer):
         self._flush: Callable[[], None]
         self._opened: Callable[[], None]
         self._dynamic: dict[LinkEndpoint, Node] = {}
-        self._consumers: list[Consumer] = []
+        self._outlets: list[Outlet] = []
 
     def bind(self, engine: ConnectionEndpoint, flush: Callable[[], None], opened: Callable[[], None]) -> None:
         """Set the engine of the connection, what writes its output, and who wants to know when it is open."""
@@ -221,9 +245,9 @@ class Peer(Observer):
         self._flush = flush
         self._opened = opened
 
-    def consumers_of(self, node: Node) -> list[Consumer]:
+    def consumers_of(self, node: Node) -> list[Outlet]:
         """The links of this connection that receive from the node."""
-        return [c for c in self._consumers if c.queue.name == node.name]
+        return [o for o in self._outlets if o.store.name == node.name]
 
     def check_user_id(self, message: Message) -> None:
         """Spec 3.2.4: a user-id must be the one of who sends. Raises Refused."""
@@ -233,8 +257,8 @@ class Peer(Observer):
 
     def resumed(self) -> None:
         """The client reads again."""
-        for consumer in list(self._consumers):
-            consumer.queue.dispatch()
+        for outlet in list(self._outlets):
+            outlet.store.dispatch()
 
     # -- Observer ------------------------------------------------------------------------------------------------
 
@@ -264,8 +288,8 @@ class Peer(Observer):
 
     def on_detach(self, link: LinkEndpoint, error: AMQPError | None) -> None:
         context = link.context
-        if isinstance(context, Consumer):
-            self._consumers.remove(context)
+        if isinstance(context, Outlet) and context in self._outlets:
+            self._outlets.remove(context)
         if context is not None:
             context.gone()
         node = self._dynamic.pop(link, None)
@@ -281,18 +305,18 @@ class Peer(Observer):
     def on_credit(self, sender: SenderEndpoint) -> None:
         # A client may send flow behind its attach, before it hears that the link was refused.
         if sender.context is not None:
-            sender.context.queue.dispatch()
+            sender.context.store.dispatch()
 
     def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
-        queues: dict[Queue, None] = {}
+        stores: dict[Store, None] = {}
         for delivery in deliveries:
-            consumer: Consumer = delivery.link.context
+            outlet: Outlet = delivery.link.context
             # What went out settled at once has no waiter: it was forgotten then.
             if delivery.waiter is not None:
-                consumer.queue.settled(consumer, delivery)
-            queues[consumer.queue] = None
-        for queue in queues:
-            queue.dispatch()
+                outlet.store.settled(outlet, delivery)
+            stores[outlet.store] = None
+        for store in stores:
+            store.dispatch()
 
     # -- attaching -----------------------------------------------------------------------------------------------
 
@@ -309,7 +333,7 @@ class Peer(Observer):
             node = self._make_dynamic(link, target)
             target = _with_address(target, node.name)
         elif target.address is not None:
-            node = self.broker.node(target.address, target.capabilities)
+            node = self.node(target.address, target.capabilities)
         link.context = producer = Producer(self, link, node, self.broker.options.link_credit)
         link.attach(
             attach.source if attach.source is not None else Source(),
@@ -317,9 +341,18 @@ class Peer(Observer):
             sender_settle_mode=attach.snd_settle_mode,
             # What is accepted is settled at once: there is nothing to remember until the client settles too.
             receiver_settle_mode=RECEIVER_SETTLE_FIRST,
-            max_message_size=self.broker.options.max_message_size,
+            max_message_size=self.max_message_size,
         )
         producer.start()
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes of the largest message taken."""
+        return self.broker.options.max_message_size
+
+    def node(self, address: str, capabilities: Sequence[Any]) -> Node:
+        """The node that the client attaches to. Raises Refused."""
+        return self.broker.node(address, capabilities)
 
     def _attach_consumer(self, link: SenderEndpoint) -> None:
         attach = link.remote_attach
@@ -330,40 +363,53 @@ class Peer(Observer):
         if source.distribution_mode == _COPY:
             raise Refused(NOT_IMPLEMENTED, "browsing (distribution-mode copy) is not supported")
         node = self._source_node(link, source)
+        self._serve(link, node, source)
+
+    def _serve(self, link: SenderEndpoint, node: Node, source: Source) -> None:
+        """Let the link receive from the node."""
+        attach = link.remote_attach
+        assert attach is not None
         presettled = attach.snd_settle_mode == SENDER_SETTLE_SETTLED
-        consumer = self._consumer(link, node, source, presettled)
+        self._admit(link, source, self._consumer(link, node, source, presettled))
+
+    def _admit(self, link: SenderEndpoint, source: Source, outlet: Outlet) -> None:
+        """Answer the attach with what was agreed, and begin to send."""
+        attach = link.remote_attach
+        assert attach is not None
         agreed = Source(
-            address=node.name if source.dynamic else source.address,
+            address=outlet.store.name if source.dynamic else source.address,
             durable=source.durable,
             expiry_policy=source.expiry_policy,
             dynamic=source.dynamic,
             dynamic_node_properties=source.dynamic_node_properties,
             distribution_mode=Symbol("move"),
-            default_outcome=consumer.default_outcome,
+            filter=outlet.filter,
+            default_outcome=outlet.default_outcome,
             outcomes=tuple(Symbol(kind.NAME) for kind in _OUTCOMES),
             capabilities=source.capabilities,
         )
-        link.context = consumer
-        self._consumers.append(consumer)
+        link.context = outlet
+        self._outlets.append(outlet)
         link.attach(
             agreed,
             attach.target if attach.target is not None else Target(),
-            sender_settle_mode=SENDER_SETTLE_SETTLED if presettled else SENDER_SETTLE_UNSETTLED,
+            sender_settle_mode=SENDER_SETTLE_SETTLED if outlet.presettled else SENDER_SETTLE_UNSETTLED,
             receiver_settle_mode=attach.rcv_settle_mode,
+            properties=outlet.properties,
         )
-        consumer.queue.subscribe(consumer)
+        outlet.store.subscribe(outlet)
 
     def _source_node(self, link: LinkEndpoint, source: Source) -> Node:
         if source.dynamic:
             return self._make_dynamic(link, source)
         if source.address is None:
             raise Refused(INVALID_FIELD, "the source has no address")
-        node = self.broker.node(source.address, source.capabilities)
+        node = self.node(source.address, source.capabilities)
         if node.owner is not None and node.owner is not self:
             raise Refused(NOT_ALLOWED, f"{shown(node.name)} belongs to another connection")
         return node
 
-    def _consumer(self, link: SenderEndpoint, node: Node, source: Source, presettled: bool) -> Consumer:
+    def _consumer(self, link: SenderEndpoint, node: Node, source: Source, presettled: bool) -> Outlet:
         """The consumer, with the queue that it receives from: of a queue that one, else one of its own."""
         if isinstance(node, Queue):
             consumer = Consumer(link, node, presettled=presettled)
