@@ -32,7 +32,8 @@ class Expiring(Protocol):
         next_expiry: when the next thing is due (`time.monotonic`), or None. May be too early.
     """
 
-    next_expiry: float | None
+    @property
+    def next_expiry(self) -> float | None: ...
 
     def expire(self) -> None:
         """Do what is due."""

@@ -55,6 +55,13 @@ def shown(name: str) -> str:
     return repr(name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…")
 
 
+def node_name(address: str) -> str:
+    """The name of a node in any form that clients use for it: plain, with a leading slash, or as a URL."""
+    if "://" in address:
+        _, _, address = address.partition("://")[2].partition("/")
+    return address.lstrip("/")
+
+
 class Storage:
     """What all queues of a broker hold together, and the limit for that.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..engine.limits import CHANNEL_MAX, HANDLE_MAX, MAX_FRAME_SIZE, MAX_MESSAGE_SIZE
+from .azure.options import Azure
 
 #: Checks a token put to ``$cbs``: its type, audience and text in; None accepts it, a text says why not.
 TokenCheck = Callable[[str, str, str], str | None]
@@ -16,6 +18,7 @@ class BrokerOptions:
     """The terms of a broker.
 
     Attributes:
+        personality: ``"azure"``, or `Azure` with its own options, to behave as Azure Service Bus and Event Hubs do.
         users: passwords by user. Without any, everybody on this machine may come in, with or without a password.
         allow_anonymous: let clients in without credentials; by default only where there are no `users`.
         auto_create: make a queue when somebody attaches to a name that is not known.
@@ -34,6 +37,7 @@ class BrokerOptions:
         token_check: for ``$cbs``; None accepts every token.
     """
 
+    personality: Azure | Literal["generic", "azure"] = "generic"
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_anonymous: bool | None = None
     auto_create: bool = True

@@ -228,10 +228,12 @@ class Peer(Observer):
 
     Attributes:
         identity: who the client is, "" if anonymous.
+        token_accepted: it put a token to ``$cbs`` that was good.
     """
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
+        self.token_accepted = False
         self.engine: ConnectionEndpoint
         self.identity = ""
         self._flush: Callable[[], None]

@@ -22,11 +22,13 @@ from ..exceptions import AddressError
 from ..transport.address import Endpoint
 from ..transport.event_loop import EventLoopDriver
 from ..transport.tls import Path, server_context
+from .azure.options import Azure
+from .azure.personality import AzurePersonality
 from .expiry import Sweeper
-from .nodes import Entry, Node, Queue, Refused, Storage, Topic, dead_letter_copy, shown
+from .nodes import Entry, Node, Queue, Refused, Storage, Topic, dead_letter_copy, node_name, shown
 from .options import BrokerOptions
 from .peer import Peer
-from .services import ClaimsBasedSecurity, Management
+from .personality import Personality
 
 if TYPE_CHECKING:
     from ..transport.websocket import WebSocket
@@ -88,11 +90,21 @@ class Broker:
         self._connections: dict[Peer, _Accepted] = {}
         self._handshakes: set[Peer] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._storage = Storage(self.options.max_bytes)
-        self._sweeper = Sweeper()
+        self.storage = Storage(self.options.max_bytes)
+        self.sweeper = Sweeper()
         self._nodes: dict[str, Node] = {}
-        for service in (ClaimsBasedSecurity(self), Management(self)):
+        self.personality = self._make_personality()
+        for service in self.personality.services():
             self._nodes[service.name] = service
+        self.personality.declare()
+
+    def _make_personality(self) -> Personality:
+        personality = self.options.personality
+        if personality == "generic":
+            return Personality(self)
+        if personality != "azure" and not isinstance(personality, Azure):
+            raise ValueError(f"there is no personality {personality!r}")
+        return AzurePersonality(self, personality if isinstance(personality, Azure) else Azure())
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -107,7 +119,7 @@ class Broker:
                 self._servers.pop().close()
                 raise
             self.websocket_port = self._bound_port()
-        self._sweeper.start()
+        self.sweeper.start()
 
     async def _listen(self, port: int, websocket: Callable[[], WebSocket] | None) -> None:
         loop = asyncio.get_running_loop()
@@ -124,7 +136,7 @@ class Broker:
         servers, self._servers = self._servers, []
         if not servers:
             return
-        self._sweeper.stop()
+        self.sweeper.stop()
         for server in servers:
             server.close()
         await asyncio.gather(*(c.take_leave() for c in list(self._connections.values())))
@@ -230,10 +242,10 @@ class Broker:
             max_deliveries=options.max_deliveries if max_deliveries is None else max_deliveries,
             dead_letter=None if target is None or target == name else self._burier(target),
             ttl=ttl,
-            storage=self._storage,
-            sweeper=self._sweeper,
+            storage=self.storage,
+            sweeper=self.sweeper,
         )
-        self._add(queue)
+        self.add(queue)
         return queue
 
     def topic(self, name: str) -> Topic:
@@ -242,24 +254,18 @@ class Broker:
         node = self._nodes.get(name)
         if node is None:
             node = Topic(name)
-            self._add(node)
+            self.add(node)
         if not isinstance(node, Topic):
             raise Refused(NOT_ALLOWED, f"{shown(name)} is not a topic")
         return node
 
     def find(self, address: str) -> Node | None:
         """The node of that address, if there is one."""
-        return self._nodes.get(_name(address))
+        return self._nodes.get(node_name(address))
 
     def node(self, address: str, capabilities: Sequence[Any] = ()) -> Node:
         """The node that somebody attaches to, made where it is new and that is allowed. Raises Refused."""
-        name = _name(address)
-        node = self._nodes.get(name)
-        if node is not None:
-            return node
-        if not self.options.auto_create or not name or name.startswith("$"):
-            raise Refused(NOT_FOUND, f"there is no node {shown(name)}")
-        return self.topic(name) if "topic" in capabilities else self.queue(name)
+        return self.personality.node(node_name(address), capabilities)
 
     def node_for_message(self, message: Message) -> Node:
         """Where a message goes that came over the anonymous terminus. Raises Refused."""
@@ -273,7 +279,7 @@ class Broker:
 
     def delete(self, name: str) -> None:
         """Delete a node; whoever is attached to it is detached with ``amqp:resource-deleted``."""
-        node = self._nodes.pop(_name(name), None)
+        node = self._nodes.pop(node_name(name), None)
         if node is not None:
             node.close()
 
@@ -284,15 +290,15 @@ class Broker:
             name,
             max_length=options.max_queue_length,
             max_bytes=options.max_queue_bytes,
-            storage=self._storage,
-            sweeper=self._sweeper,
+            storage=self.storage,
+            sweeper=self.sweeper,
         )
 
     def make_dynamic(self, owner: Peer) -> Queue:
         """A temporary queue of a connection. Raises Refused."""
         queue = self.make_queue(f"dynamic-{uuid4()}")
         queue.owner = owner
-        self._add(queue)
+        self.add(queue)
         return queue
 
     def subscription(self, topic: Topic, name: str) -> Queue:
@@ -305,9 +311,10 @@ class Broker:
         """Name and kind of all queues and topics."""
         return [[n.name, type(n).__name__.lower()] for n in self._nodes.values() if isinstance(n, Queue | Topic)]
 
-    def _add(self, node: Node) -> None:
+    def add(self, node: Node, name: str | None = None) -> None:
+        """Enter a node into the table, under another name than its own where that is given. Raises Refused."""
         self._check_room()
-        self._nodes[node.name] = node
+        self._nodes[node.name if name is None else name] = node
 
     def _check_room(self) -> None:
         subscriptions = sum(len(n.subscriptions) for n in self._nodes.values() if isinstance(n, Topic))
@@ -350,11 +357,11 @@ class Broker:
         mechanisms = ["PLAIN"]
         if certificate_name is not None:
             mechanisms.insert(0, "EXTERNAL")
-        if self.options.anonymous_allowed:
-            mechanisms.append("ANONYMOUS")
+        anonymous = self.personality.anonymous_mechanisms if self.options.anonymous_allowed else ()
+        mechanisms += anonymous
 
         def authenticate(mechanism: str, response: bytes) -> str | None:
-            if mechanism == "ANONYMOUS":
+            if mechanism in anonymous:
                 return ""
             if mechanism == "EXTERNAL":
                 # Who wants to act for somebody else is refused; nobody may (RFC 4422 appendix A, RFC 4616).
@@ -448,6 +455,7 @@ class _Accepted(EventLoopDriver):
             idle_timeout=broker.options.idle_timeout,
             offered_capabilities=_SUPPORTED,
             properties={"product": "uamqp-broker", "platform": "Python"},
+            all_fields=broker.personality.all_fields,
         )
         engine = ConnectionEndpoint(
             self.peer, settings, server=True, sasl=sasl, sasl_required=not broker.options.anonymous_allowed

@@ -10,6 +10,7 @@ from .nodes import Queue, Refused, Topic
 from .peer import Service
 
 if TYPE_CHECKING:
+    from .options import TokenCheck
     from .peer import Peer
     from .server import Broker
 
@@ -22,12 +23,13 @@ _LOG: Final = logging.getLogger(__name__)
 class ClaimsBasedSecurity(Service):
     """Takes tokens (put-token), as AMQP Claims-based Security 1.0 and the Azure services have it."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, check: TokenCheck | None) -> None:
         super().__init__(CBS)
-        self._broker = broker
+        self._check_token = check
 
     def handle(self, peer: Peer, message: Message) -> None:
         status, description = self._answer(message)
+        peer.token_accepted = peer.token_accepted or status == 200
         response = Message(None)
         response.application_properties["status-code"] = status
         response.application_properties["status-description"] = description
@@ -47,7 +49,7 @@ class ClaimsBasedSecurity(Service):
         return self._check(str(request.get("type", "")), str(request.get("name", "")), token)
 
     def _check(self, kind: str, audience: str, token: str) -> tuple[int, str]:
-        check = self._broker.options.token_check
+        check = self._check_token
         try:
             refusal = None if check is None else check(kind, audience, token)
         except Exception:

@@ -1,0 +1,515 @@
+"""What Service Bus receivers receive from: queues, subscriptions, and the dead-letter queues of both."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from datetime import datetime
+from heapq import heappop, heappush
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from ...codec.definitions import Accepted, Modified, Rejected
+from ...codec.message import Message
+from ...engine.delivery import OutgoingDelivery
+from ...engine.errors import NOT_ALLOWED, RESOURCE_LIMIT_EXCEEDED
+from ...exceptions import NotSent
+from ..nodes import RESOURCE_DELETED, Entry, Refused, Store, shown
+from .agenda import Agenda
+from .batch import unpacked
+from .conditions import MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, SESSION_LOCK_LOST
+from .held import ACTIVE, DEFERRED, SCHEDULED, SCHEDULED_ENQUEUE_TIME, Held, Lock
+from .rules import Rules
+from .sessions import Session, Sessions, Waiting
+
+if TYPE_CHECKING:
+    from ..expiry import Sweeper
+    from ..nodes import Storage
+    from .options import Azure
+    from .receiver import Receiver
+
+DEAD_LETTER_REASON: Final = "DeadLetterReason"
+DEAD_LETTER_DESCRIPTION: Final = "DeadLetterErrorDescription"
+
+
+class Entity(Store):
+    """Messages that are locked for a receiver until it says what became of them.
+
+    Attributes:
+        wants_sessions: only session receivers may receive; None where that is not decided yet.
+        subscriptions: those of a topic, which hands all its messages on; None for anything else.
+        rules: what a subscription takes.
+        dead_letters: gives the dead-letter queue; None for one that is that itself.
+        size: bytes of all messages.
+        sessions: the sessions there are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        terms: Azure,
+        *,
+        max_length: int,
+        max_bytes: int,
+        storage: Storage,
+        sweeper: Sweeper,
+        wants_sessions: bool | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.terms = terms
+        self.wants_sessions = wants_sessions
+        self.size = 0
+        self.sessions = Sessions()
+        self.subscriptions: dict[str, Entity] | None = None
+        self.rules = Rules()
+        self._max_length = max_length
+        self._max_bytes = max_bytes
+        self._storage = storage
+        self._sweeper = sweeper
+        self.dead_letters: Callable[[], Entity] | None = None
+        self._messages: dict[int, Held] = {}
+        #: Sequence numbers of what can be delivered: by session where there are sessions, else all under None.
+        self._ready: dict[str | None, list[int]] = {}
+        self._locks: dict[UUID, Lock] = {}
+        self._receivers: list[Receiver] = []
+        self._waiting: deque[Waiting] = deque()
+        self._agenda: Agenda[tuple[Callable[[Any], None], Hashable]] = Agenda()
+        self._next_sequence = 1
+        self._dispatching = False
+        self._deleted = False
+
+    def __len__(self) -> int:
+        """Messages of any state."""
+        return len(self._messages)
+
+    # -- messages in ---------------------------------------------------------------------------------------------
+
+    def put(self, entry: Entry) -> None:
+        arrivals = [arrival(message, part, annotations) for message, part, annotations in unpacked(entry)]
+        self.check(held for held, _ in arrivals)
+        for held, due in arrivals:
+            self.take(held, due)
+        self.dispatch()
+
+    def check(self, arrivals: Iterable[Held]) -> None:
+        """Raise Refused where these messages cannot be taken."""
+        if self._deleted:
+            raise Refused(RESOURCE_DELETED, f"the entity {shown(self.name)} was deleted")
+        count = size = 0
+        for held in arrivals:
+            if self.wants_sessions and held.session is None:
+                raise Refused(NOT_ALLOWED, f"the entity {shown(self.name)} wants sessions, the message has none")
+            count += 1
+            size += len(held.payload)
+        if (
+            len(self._messages) + count > self._max_length
+            or self.size + size > self._max_bytes
+            or not self._storage.has_room(size)
+        ):
+            raise Refused(RESOURCE_LIMIT_EXCEEDED, f"the entity {shown(self.name)} is full")
+
+    def take(self, held: Held, due: float | None = None) -> None:
+        """Take a message for which there is room, now or, if that is later, at `due` (`time.time`)."""
+        self._enter(held)
+        delay = 0.0 if due is None else due - time.time()
+        if delay > 0:
+            held.state = SCHEDULED
+            assert due is not None
+            held.enqueued = due
+            if held.expires is not None:
+                held.expires += delay
+            self._at(self._enqueue, held.sequence, time.monotonic() + delay)
+        else:
+            self._arrived(held)
+
+    def _enter(self, held: Held) -> None:
+        held.sequence = self._next_sequence
+        self._next_sequence += 1
+        self._messages[held.sequence] = held
+        self.size += len(held.payload)
+        self._storage.take(len(held.payload))
+
+    def _arrived(self, held: Held) -> None:
+        if self.subscriptions is not None:
+            self._forget(held)
+            self._hand_on(held, self.subscriptions.values())
+            return
+        self._make_ready(held)
+        if held.expires is not None:
+            self._at(self._lived_too_long, held.sequence, held.expires)
+
+    def _hand_on(self, held: Held, subscriptions: Iterable[Entity]) -> None:
+        message = Message.decode(held.payload)
+        for subscription in subscriptions:
+            if subscription.rules.match(message):
+                try:
+                    subscription.check([held])
+                except Refused:
+                    # Full, or without a session where one is wanted: the others get it all the same.
+                    continue
+                subscription.take(Held(held.payload, held.session, held.expires))
+                subscription.dispatch()
+
+    def _make_ready(self, held: Held) -> None:
+        heappush(self._ready.setdefault(self._lane(held), []), held.sequence)
+
+    def _lane(self, held: Held) -> str | None:
+        return held.session if self.wants_sessions else None
+
+    def _enqueue(self, sequence: int) -> None:
+        """The time of a scheduled message has come: it is appended to the others, with a new number."""
+        held = self._messages[sequence]
+        self._forget(held)
+        held.state = ACTIVE
+        self._enter(held)
+        self._arrived(held)
+        self.dispatch()
+
+    def schedule(self, held: Held, due: float) -> int:
+        """Take a message that is to be enqueued at `due`; returns its sequence-number. Raises Refused."""
+        self.check([held])
+        self.take(held, due)
+        self.dispatch()
+        return held.sequence
+
+    def cancel(self, sequence: int) -> None:
+        """Drop a scheduled message. Raises Refused where there is none."""
+        held = self._messages.get(sequence)
+        if held is None or held.state != SCHEDULED:
+            raise _not_found(sequence)
+        self._agenda.forget((self._enqueue, sequence))
+        self._forget(held)
+
+    # -- messages out --------------------------------------------------------------------------------------------
+
+    def subscribe(self, outlet: Receiver) -> None:
+        self._receivers.append(outlet)
+        self.dispatch()
+
+    def unsubscribe(self, outlet: Receiver) -> None:
+        if outlet in self._receivers:
+            self._receivers.remove(outlet)
+        if outlet.session is not None:
+            self._release(outlet.session)
+            self.dispatch()
+
+    def dispatch(self) -> None:
+        if self._dispatching:
+            # Sending may settle at once, which comes back here.
+            return
+        self._dispatching = True
+        try:
+            self._grant_sessions()
+            while self._serve_all():
+                pass
+        finally:
+            self._dispatching = False
+
+    def _serve_all(self) -> bool:
+        """Send each receiver one message; whether anybody got one."""
+        served = [self._serve(receiver) for receiver in list(self._receivers)]
+        return any(served)
+
+    def _serve(self, receiver: Receiver) -> bool:
+        """Send the receiver one message, if there is one and it has credit."""
+        if not receiver.has_credit:
+            return False
+        session = receiver.session
+        held = self._take_ready(None if session is None else session.id)
+        if held is None:
+            return False
+        receiver.deliver(held)
+        return True
+
+    def _take_ready(self, lane: str | None) -> Held | None:
+        ready = self._ready.get(lane)
+        while ready:
+            held = self._messages.get(heappop(ready))
+            # What was taken by its number, or has gone, is still in the heap.
+            if held is not None and held.lock is None and held.state == ACTIVE:
+                return held
+        self._ready.pop(lane, None)
+        return None
+
+    def peek(self, first: int, count: int, session: str | None) -> list[Held]:
+        """Up to so many messages of any state, from a sequence-number on; they are not locked."""
+        found = (
+            held
+            for sequence, held in self._messages.items()
+            if sequence >= first and (session is None or held.session == session)
+        )
+        return list(islice(found, count))
+
+    def receive_deferred(self, sequences: Iterable[int]) -> list[Lock]:
+        """Lock deferred messages. Raises Refused where one of them is not there."""
+        found = []
+        for sequence in sequences:
+            held = self._messages.get(sequence)
+            if held is None or held.state != DEFERRED or held.lock is not None:
+                raise _not_found(sequence)
+            found.append(held)
+        return [self.lock(held) for held in found]
+
+    # -- locks ---------------------------------------------------------------------------------------------------
+
+    def lock(self, held: Held) -> Lock:
+        """Lock the message; in a session as long as that is locked."""
+        lock = held.lock = Lock(held, time.monotonic() + self.terms.lock_duration)
+        session = self.sessions.find(held.session) if self.wants_sessions else None
+        if session is None or session.receiver is None:
+            self._at(self._lock_expired, lock.token, lock.until)
+        else:
+            lock.until = session.until
+        self._locks[lock.token] = lock
+        return lock
+
+    def locked(self, token: UUID) -> Lock:
+        """The lock of that token. Raises Refused where it is lost."""
+        lock = self._locks.get(token)
+        if lock is None:
+            raise Refused(MESSAGE_LOCK_LOST, "the lock of the message is lost")
+        return lock
+
+    def renew(self, lock: Lock) -> float:
+        """Lock the message for longer; returns until when."""
+        lock.until = time.monotonic() + self.terms.lock_duration
+        self._at(self._lock_expired, lock.token, lock.until)
+        return lock.until
+
+    def unlock(self, lock: Lock, *, failed: bool = False) -> None:
+        """Others may have the message; `failed` counts against it."""
+        held = self._unlocked(lock)
+        if failed:
+            held.failures += 1
+        if held.expires is not None and held.expires <= time.monotonic():
+            self._lived_too_long(held.sequence)
+        elif self.dead_letters is not None and held.failures >= self.terms.max_deliveries:
+            self._bury(
+                held, "MaxDeliveryCountExceeded", f"the message could not be consumed in {held.failures} deliveries"
+            )
+        elif held.state == ACTIVE:
+            self._make_ready(held)
+
+    def complete(self, lock: Lock) -> None:
+        """The message was processed."""
+        self._forget(self._unlocked(lock))
+
+    def defer(self, lock: Lock) -> None:
+        """Keep the message until somebody asks for it by its sequence-number."""
+        self._unlocked(lock).state = DEFERRED
+
+    def dead_letter(self, lock: Lock, reason: str | None, description: str | None) -> None:
+        """Move the message to the dead-letter queue; in that one, give it back."""
+        if self.dead_letters is None:
+            self.unlock(lock)
+        else:
+            self._bury(self._unlocked(lock), reason, description)
+
+    def _unlocked(self, lock: Lock) -> Held:
+        del self._locks[lock.token]
+        self._agenda.forget((self._lock_expired, lock.token))
+        lock.held.lock = None
+        return lock.held
+
+    def _lock_expired(self, token: UUID) -> None:
+        lock = self._locks[token]
+        lock.lose()
+        self.unlock(lock, failed=True)
+        self.dispatch()
+
+    def settled(self, outlet: Receiver, delivery: OutgoingDelivery) -> None:
+        lock: Lock = delivery.waiter
+        lock.delivery = None
+        if lock.token not in self._locks:
+            # The lock was lost before the receiver said anything, or it said it to management.
+            return
+        if delivery.error is not None:
+            # A message whose link is gone stays locked, and may still be settled by its token.
+            if isinstance(delivery.error, NotSent) or outlet.session is not None:
+                self.unlock(lock)
+        elif delivery.presettled:
+            self.complete(lock)
+        else:
+            self._apply(lock, delivery.state)
+
+    def _apply(self, lock: Lock, outcome: Any) -> None:
+        if isinstance(outcome, Accepted):
+            self.complete(lock)
+        elif isinstance(outcome, Rejected):
+            error = outcome.error
+            info = {} if error is None else dict(error.info or {})
+            lock.held.properties.update(info)
+            condition = None if error is None else str(error.condition)
+            self.dead_letter(lock, info.get(DEAD_LETTER_REASON, condition), info.get(DEAD_LETTER_DESCRIPTION))
+        elif isinstance(outcome, Modified):
+            lock.held.properties.update(outcome.message_annotations or {})
+            if outcome.undeliverable_here:
+                self.defer(lock)
+            else:
+                self.unlock(lock, failed=bool(outcome.delivery_failed))
+        else:
+            self.unlock(lock)
+
+    # -- sessions ------------------------------------------------------------------------------------------------
+
+    def want_sessions(self) -> None:
+        """A session receiver comes. Raises Refused where there are receivers of the other kind."""
+        if self.wants_sessions:
+            return
+        if self.wants_sessions is False or self._receivers:
+            raise Refused(NOT_ALLOWED, f"the entity {shown(self.name)} has no sessions")
+        self.wants_sessions = True
+        self._ready = {}
+        for held in self._messages.values():
+            if held.state == ACTIVE and held.lock is None:
+                self._make_ready(held)
+
+    def session_ids(self, since: float | None) -> list[str]:
+        """The sessions with messages or a state, or with `since` (`time.time`) those whose state was set after it."""
+        if since is not None:
+            return sorted(self.sessions.with_state(since))
+        of_messages = {h.session for h in self._messages.values() if h.session is not None}
+        return sorted(of_messages | set(self.sessions.with_state()))
+
+    def accept_session(self, wanted: str | None) -> Session | None:
+        """Lock a session, or with None any that has messages; None where there is none. Raises Refused."""
+        if wanted is None:
+            free = (name for name, ready in self._ready.items() if ready and self.sessions.is_free(name))
+            wanted = next(free, None)
+            if wanted is None:
+                return None
+        session = self.sessions.accept(wanted)
+        self.renew_session(session)
+        return session
+
+    def wait_for_session(self, waiting: Waiting, timeout: float) -> None:
+        """Let somebody have the next session that can be had."""
+        self._waiting.append(waiting)
+        self._at(self._waited_too_long, waiting, time.monotonic() + timeout)
+
+    def stop_waiting(self, waiting: Waiting) -> None:
+        """Somebody waits for a session no longer."""
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+        self._agenda.forget((self._waited_too_long, waiting))
+
+    def renew_session(self, session: Session) -> float:
+        """Lock the session, and its messages with it, for longer; returns until when."""
+        session.until = time.monotonic() + self.terms.lock_duration
+        self._at(self._session_expired, session.id, session.until)
+        return session.until
+
+    def _grant_sessions(self) -> None:
+        while self._waiting:
+            session = self.accept_session(None)
+            if session is None:
+                return
+            waiting = self._waiting[0]
+            self.stop_waiting(waiting)
+            waiting.grant(session)
+
+    def _waited_too_long(self, waiting: Waiting) -> None:
+        self.stop_waiting(waiting)
+        waiting.time_out()
+
+    def _session_expired(self, name: str) -> None:
+        session = self.sessions.find(name)
+        if session is None or session.receiver is None:
+            return
+        for lock in [lock for lock in self._locks.values() if lock.held.session == name]:
+            lock.lose()
+            self.unlock(lock, failed=True)
+        session.receiver.end(SESSION_LOCK_LOST, f"the lock of the session {shown(name)} is lost")
+
+    def _release(self, session: Session) -> None:
+        self._agenda.forget((self._session_expired, session.id))
+        self.sessions.release(session)
+
+    # -- time and the end ----------------------------------------------------------------------------------------
+
+    def _at(self, act: Callable[[Any], None], what: Hashable, when: float) -> None:
+        first = self._agenda.next
+        self._agenda.set((act, what), when)
+        if first is None or when < first:
+            self._sweeper.watch(self)
+
+    @property
+    def next_expiry(self) -> float | None:
+        """When the next thing is due."""
+        return self._agenda.next
+
+    def expire(self) -> None:
+        """Do what is due."""
+        for act, what in self._agenda.take(time.monotonic()):
+            act(what)
+
+    def _lived_too_long(self, sequence: int) -> None:
+        held = self._messages.get(sequence)
+        if held is None or held.lock is not None:
+            return
+        if self.terms.dead_letter_expired and self.dead_letters is not None:
+            self._bury(held, "TTLExpiredException", "the message expired and was dead lettered")
+        else:
+            self._forget(held)
+
+    def _bury(self, held: Held, reason: str | None, description: str | None) -> None:
+        assert self.dead_letters is not None
+        self._forget(held)
+        if reason is not None:
+            held.properties[DEAD_LETTER_REASON] = reason
+        if description is not None:
+            held.properties[DEAD_LETTER_DESCRIPTION] = description
+        held.annotations["x-opt-deadletter-source"] = self.name
+        held.annotations["x-opt-enqueue-sequence-number"] = held.sequence
+        held.expires = None
+        held.state = ACTIVE
+        grave = self.dead_letters()
+        try:
+            grave.check([held])
+        except Refused:
+            # A full dead-letter queue loses the letter; it must not stop the living.
+            return
+        grave.take(held)
+        grave.dispatch()
+
+    def _forget(self, held: Held) -> None:
+        del self._messages[held.sequence]
+        self._agenda.forget((self._lived_too_long, held.sequence))
+        self.size -= len(held.payload)
+        self._storage.give_back(len(held.payload))
+
+    def add_subscription(self, name: str, subscription: Entity) -> None:
+        """Be a topic from now on; what waits here goes to the first subscription. Raises Refused."""
+        if self._receivers:
+            raise Refused(NOT_ALLOWED, f"{shown(self.name)} is a queue")
+        first = not self.subscriptions
+        self.subscriptions = {**(self.subscriptions or {}), name: subscription}
+        if first:
+            self._ready = {}
+            for held in [h for h in self._messages.values() if h.state == ACTIVE and h.lock is None]:
+                self._arrived(held)
+
+    def close(self) -> None:
+        self._deleted = True
+        super().close()
+        for receiver in list(self._receivers):
+            receiver.node_deleted()
+        for waiting in list(self._waiting):
+            self._waited_too_long(waiting)
+        for held in list(self._messages.values()):
+            self._forget(held)
+        self._agenda = Agenda()
+
+
+def arrival(message: Message, entry: Entry, annotations: dict[Any, Any]) -> tuple[Held, float | None]:
+    """A message that came, as an entity holds it, and when it is to be enqueued (`time.time`), None for now."""
+    due = message.annotations.get(SCHEDULED_ENQUEUE_TIME, annotations.get(SCHEDULED_ENQUEUE_TIME))
+    return Held(entry.payload, message.properties.group_id, entry.expires), (
+        due.timestamp() if isinstance(due, datetime) else None
+    )
+
+
+def _not_found(sequence: int) -> Refused:
+    return Refused(MESSAGE_NOT_FOUND, f"there is no message {sequence} of that kind")

@@ -1,0 +1,142 @@
+"""One client of a broker that behaves as Azure does: what its links mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from ...codec.definitions import Source
+from ...codec.values import Symbol
+from ...engine.errors import INVALID_FIELD, NOT_ALLOWED, wire_error
+from ...engine.link import SENDER_SETTLE_SETTLED
+from ...engine.sender import SenderEndpoint
+from ...exceptions import AMQPError
+from ..nodes import Node, Refused, node_name, shown
+from ..peer import UNAUTHORIZED_ACCESS, Outlet, Peer
+from ..services import CBS
+from .address import parse
+from .conditions import TIMEOUT
+from .entity import Entity
+from .hub import EPOCH, RUNTIME_METRIC, EventReceiver, Hub, Partition
+from .receiver import SESSION_FILTER, Receiver
+from .selector import position_of
+from .sessions import Session, Waiting
+
+if TYPE_CHECKING:
+    from ..server import Broker
+    from .personality import AzurePersonality
+
+_DEFAULT_GROUP: Final = "$Default"
+
+#: What the user agent of the Event Hubs SDKs has in it, in any language.
+_EVENT_HUBS_AGENT: Final = "eventhub"
+
+
+class AzurePeer(Peer):
+    """One connection."""
+
+    def __init__(self, broker: Broker, personality: AzurePersonality) -> None:
+        super().__init__(broker)
+        self._personality = personality
+
+    @property
+    def max_message_size(self) -> int:
+        return min(super().max_message_size, self._personality.terms.max_message_size)
+
+    def node(self, address: str, capabilities: Sequence[Any]) -> Node:
+        name = node_name(address)
+        if self._personality.terms.keys and not self.token_accepted and name != CBS:
+            raise Refused(UNAUTHORIZED_ACCESS, "the client put no token to $cbs")
+        return self._personality.resolve(name, hub=self._is_for_event_hubs)
+
+    @property
+    def _is_for_event_hubs(self) -> bool:
+        remote = self.engine.remote_open
+        told = {} if remote is None else remote.properties or {}
+        return any(_EVENT_HUBS_AGENT in str(value).lower() for value in told.values())
+
+    def _serve(self, link: SenderEndpoint, node: Node, source: Source) -> None:
+        filters = source.filter or {}
+        if not isinstance(node, Entity) or SESSION_FILTER not in filters:
+            super()._serve(link, node, source)
+            return
+        wanted = filters[SESSION_FILTER]
+        if wanted is not None and not isinstance(wanted, str):
+            raise Refused(INVALID_FIELD, "the session filter is not a string")
+        node.want_sessions()
+        session = node.accept_session(wanted)
+        if session is not None:
+            self._grant(link, node, source, session)
+            return
+        waiting = Waiting(node, partial(self._grant_late, link, node, source), partial(self._time_out, link))
+        link.context = waiting
+        node.wait_for_session(waiting, self._session_timeout(link))
+
+    def _session_timeout(self, link: SenderEndpoint) -> float:
+        """Seconds that the client gives for a session to come up."""
+        wanted = self._properties(link).get(TIMEOUT)
+        return wanted / 1000 if isinstance(wanted, int) else self._personality.terms.session_timeout
+
+    def _grant(self, link: SenderEndpoint, entity: Entity, source: Source, session: Session) -> None:
+        receiver = Receiver(link, entity, presettled=_wants_settled(link), session=session)
+        self._admit(link, source, receiver)
+
+    def _grant_late(self, link: SenderEndpoint, entity: Entity, source: Source, session: Session) -> None:
+        try:
+            self._grant(link, entity, source, session)
+        except AMQPError as error:
+            # The answer repeats what the client sent: that may be more than the client takes in one frame.
+            link.session.fail(error.condition or NOT_ALLOWED, error.description)
+
+    def _time_out(self, link: SenderEndpoint) -> None:
+        link.context = None
+        link.refuse(wire_error(TIMEOUT, "there was no session to be had in time"))
+
+    def _consumer(self, link: SenderEndpoint, node: Node, source: Source, presettled: bool) -> Outlet:
+        if isinstance(node, Entity):
+            return self._receiver(link, node, presettled)
+        if isinstance(node, Partition):
+            return self._event_receiver(link, node, source, presettled)
+        if isinstance(node, Hub):
+            raise Refused(NOT_ALLOWED, f"events of {shown(node.name)} are received from its partitions")
+        return super()._consumer(link, node, source, presettled)
+
+    def _receiver(self, link: SenderEndpoint, entity: Entity, presettled: bool) -> Receiver:
+        if entity.wants_sessions:
+            raise Refused(NOT_ALLOWED, f"the entity {shown(entity.name)} is received from by session only")
+        if entity.subscriptions is not None:
+            raise Refused(NOT_ALLOWED, f"{shown(entity.name)} is a topic: messages are in its subscriptions")
+        return Receiver(link, entity, presettled=presettled)
+
+    def _event_receiver(
+        self, link: SenderEndpoint, partition: Partition, source: Source, presettled: bool
+    ) -> EventReceiver:
+        address = parse(str(source.address))
+        group = _DEFAULT_GROUP if address is None or address.group is None else address.group
+        epoch = self._properties(link).get(EPOCH)
+        if epoch is not None and not isinstance(epoch, int):
+            raise Refused(INVALID_FIELD, "the epoch is not a number")
+        position = position_of(source.filter)
+        partition.check_epoch(group.lower(), epoch)
+        attach = link.remote_attach
+        receiver = EventReceiver(
+            link,
+            partition,
+            presettled=presettled,
+            group=group.lower(),
+            position=position,
+            epoch=epoch,
+            with_metric=attach is not None and RUNTIME_METRIC in attach.desired_capabilities,
+        )
+        receiver.filter = source.filter
+        return receiver
+
+    def _properties(self, link: SenderEndpoint) -> dict[Any, Any]:
+        attach = link.remote_attach
+        return {} if attach is None else {Symbol(str(k)): v for k, v in (attach.properties or {}).items()}
+
+
+def _wants_settled(link: SenderEndpoint) -> bool:
+    attach = link.remote_attach
+    return attach is not None and attach.snd_settle_mode == SENDER_SETTLE_SETTLED
