@@ -242,7 +242,7 @@ async def test_a_full_queue_for_replies_rejects_the_request(start: Starter) -> N
                 await sender.send(request())
             assert caught.value.condition == "amqp:resource-limit-exceeded"
         # What nobody fetched is not kept.
-        await eventually(lambda: broker._storage.used == 0)
+        await eventually(lambda: broker.storage.used == 0)
 
 
 async def test_services_are_no_nodes_of_others(broker: Broker) -> None:

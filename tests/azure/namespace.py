@@ -1,0 +1,85 @@
+"""A broker that plays an Azure namespace, and clients of the SDKs for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from azure.eventhub import EventHubConsumerClient, EventHubProducerClient
+from azure.eventhub.aio import EventHubConsumerClient as AsyncConsumerClient
+from azure.eventhub.aio import EventHubProducerClient as AsyncProducerClient
+from azure.servicebus import ServiceBusClient
+from azure.servicebus.aio import ServiceBusClient as AsyncServiceBusClient
+from tools.brokers.certificates import issue, make_ca
+
+from uamqp.broker import Azure, Broker
+
+DECLARED = {
+    "session_queues": ["sessions"],
+    "topics": {"news": ["all", "also"]},
+    "hubs": {"two": 2},
+    "max_deliveries": 3,
+}
+GROUP = "$Default"
+
+
+class Namespace:
+    """Makes clients; `options` are what the SDKs need to reach the broker."""
+
+    def __init__(self, broker: Broker, endpoint: str, options: dict[str, Any]) -> None:
+        self.broker = broker
+        self._endpoint = endpoint
+        self._options = {"retry_total": 1, "retry_backoff_factor": 0.1, **options}
+
+    def connection_string(self, key: str = "a2V5") -> str:
+        return f"{self._endpoint};SharedAccessKeyName=anybody;SharedAccessKey={key}"
+
+    def service_bus(self, **options: Any) -> ServiceBusClient:
+        return ServiceBusClient.from_connection_string(self.connection_string(), **self._options, **options)
+
+    def service_bus_aio(self, **options: Any) -> AsyncServiceBusClient:
+        return AsyncServiceBusClient.from_connection_string(self.connection_string(), **self._options, **options)
+
+    def producer(self, hub: str, **options: Any) -> EventHubProducerClient:
+        return EventHubProducerClient.from_connection_string(
+            self.connection_string(), eventhub_name=hub, **self._options, **options
+        )
+
+    def consumer(self, hub: str, group: str = GROUP, **options: Any) -> EventHubConsumerClient:
+        return EventHubConsumerClient.from_connection_string(
+            self.connection_string(), group, eventhub_name=hub, **self._options, **options
+        )
+
+    def producer_aio(self, hub: str, **options: Any) -> AsyncProducerClient:
+        return AsyncProducerClient.from_connection_string(
+            self.connection_string(), eventhub_name=hub, **self._options, **options
+        )
+
+    def consumer_aio(self, hub: str, group: str = GROUP, **options: Any) -> AsyncConsumerClient:
+        return AsyncConsumerClient.from_connection_string(
+            self.connection_string(), group, eventhub_name=hub, **self._options, **options
+        )
+
+
+@contextmanager
+def running(transport: str, folder: Path, **terms: Any) -> Iterator[Namespace]:
+    """A broker for that transport of the SDKs."""
+    personality = Azure(**{**DECLARED, **terms})
+    if transport == "pyamqp":
+        with Broker.running(personality=personality) as broker:
+            endpoint = f"Endpoint=sb://127.0.0.1:{broker.port};UseDevelopmentEmulator=true"
+            yield Namespace(broker, endpoint, {})
+        return
+    make_ca(folder)
+    issue(folder, "server")
+    with Broker.running(
+        "localhost", personality=personality, tls_cert=folder / "server.pem", tls_key=folder / "server.key"
+    ) as broker:
+        options = {
+            "uamqp_transport": True,
+            "custom_endpoint_address": f"sb://localhost:{broker.port}",
+            "connection_verify": str(folder / "ca.pem"),
+        }
+        yield Namespace(broker, "Endpoint=sb://localhost", options)
