@@ -225,7 +225,7 @@ def test_defer_and_receive_by_number(client: ServiceBusClient, name: str) -> Non
         (message,) = receive(receiver)
         receiver.defer_message(message)
         assert receiver.receive_messages(max_wait_time=1) == []
-        assert receiver.peek_messages()[0].state == ServiceBusMessageState.DEFERRED
+        assert receiver.peek_messages(sequence_number=1)[0].state == ServiceBusMessageState.DEFERRED
         (deferred,) = receiver.receive_deferred_messages(message.sequence_number)
         assert str(deferred) == "later" and deferred.lock_token
         receiver.complete_message(deferred)
@@ -325,7 +325,7 @@ def test_a_message_that_lived_too_long_is_gone(client: ServiceBusClient, name: s
 # -- scheduling ---------------------------------------------------------------------------------------------------
 
 
-def soon(seconds: float = 1.0) -> datetime:
+def soon(seconds: float = 4.0) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 

@@ -678,10 +678,11 @@ def test_all_fields_are_written_where_the_peer_needs_them() -> None:
     wire.run()
     receiver.queue[0].accept()
     receiver.session.send_flow()
-    receiver.detach()
+    receiver.detach(error=Error(Symbol("app:bad")))
     receiver.session.end()
     wire.server.close()
     data = b"".join(wire.server.data_to_send())
+    assert b"\xa3\x07app:bad\x40\x40" in data
     counts = {}
     while data:
         size = int.from_bytes(data[:4], "big")

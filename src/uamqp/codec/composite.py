@@ -236,7 +236,9 @@ class Composite(Encodable):
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def encode(self, all_fields: bool = False) -> bytes:
-        """The bytes of the described list: defaults as null, without nulls at the end unless `all_fields` is given.
+        """The bytes of the described list: defaults as null, without nulls at the end.
+
+        With `all_fields` nulls at the end are written, too, also those of composites inside.
 
         Raises:
             EncodeError: a mandatory field has no value, or a value does not fit its field; `field` says which.
@@ -250,6 +252,9 @@ class Composite(Encodable):
             value = getattr(self, field.name)
             if value is None and not field.mandatory:
                 parts.append(b"\x40")
+                continue
+            if all_fields and isinstance(value, Composite):
+                parts.append(value.encode_at(depth + 2, True))
                 continue
             try:
                 parts.append(field.encode(value, depth + 2))

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from ..codec.composite import Composite
 from ..codec.definitions import ACCEPTED, RELEASED, Accepted, Error, Modified, Rejected, Released
 from ..codec.message import Message
-from ..codec.primitives import encode
 from ..codec.values import Described, Symbol
 from ..exceptions import AMQPError, EncodeError, InDoubt, LocalProtocolError
 from ..exceptions import Modified as ModifiedError
 from ..exceptions import Rejected as RejectedError
 from ..exceptions import Released as ReleasedError
-from .settlement import ACCEPTED_STATE
+from .settlement import ACCEPTED_STATE, encode_state
 
 if TYPE_CHECKING:
     from .receiver import ReceiverEndpoint
@@ -239,8 +238,8 @@ class IncomingDelivery:
         if self.settled or self.state is not None:
             self._nothing_to_settle()
             return
-        encoded = ACCEPTED_STATE if state is ACCEPTED else encode(state)
         link = self.link
+        encoded = encode_state(state, link.session.connection.settings.all_fields)
         if not link.session.connection.fits(encoded):
             raise EncodeError("the outcome is larger than a frame that the peer takes", field="state")
         self.state = state

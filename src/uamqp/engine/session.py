@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from struct import error as StructError
 from typing import TYPE_CHECKING, Any, Final
 
-from ..codec.definitions import ACCEPTED, Error
+from ..codec.definitions import ACCEPTED, Error, Rejected
 from ..codec.hot import (
     ROLE_RECEIVER,
     ROLE_SENDER,
@@ -19,7 +19,6 @@ from ..codec.hot import (
     encode_flow,
 )
 from ..codec.performatives import Attach, Begin, Detach, Disposition, End, Flow, Transfer
-from ..codec.primitives import encode
 from ..exceptions import AMQPError, LocalProtocolError, SessionEnded
 from .delivery import IncomingDelivery, OutgoingDelivery, State, is_terminal
 from .errors import (
@@ -39,7 +38,7 @@ from .link import RECEIVER_SETTLE_SECOND, LinkEndpoint
 from .receiver import ReceiverEndpoint
 from .sender import SenderEndpoint
 from .serial import MASK, distance
-from .settlement import ACCEPTED_STATE, Dispositions
+from .settlement import Dispositions, encode_state
 from .states import SESSION, Event, LinkState, SessionState
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
 
 #: As much as we ever announce to send; the peer's window is what limits it.
 OUTGOING_WINDOW: Final = 0x7FFFFFFF
+
+_REJECTED: Final = Rejected()
 
 
 def _ids(first: int, span: int, unsettled: Mapping[int, object]) -> list[int]:
@@ -554,7 +555,11 @@ class SessionEndpoint:
                 if not settled:
                     # The receiver waits for us to settle (receiver settle mode second).
                     answer = delivery.answer or state
-                    encoded = ACCEPTED_STATE if answer is ACCEPTED else encode(answer)
+                    assert answer is not None
+                    if answer is state and isinstance(state, Rejected):
+                        # The receiver knows why: an error in the answer would look like one of ours.
+                        answer = _REJECTED
+                    encoded = encode_state(answer, self.connection.settings.all_fields)
                     self._settle_outgoing(id, encoded if self.connection.fits(encoded) else b"")
 
     def _on_sender_disposition(self, first: int, last: int, settled: bool) -> None:

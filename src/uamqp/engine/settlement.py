@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from ..codec.composite import Composite
 from ..codec.definitions import ACCEPTED
+from ..codec.primitives import encode
+from ..codec.values import Described
 from .serial import MASK, distance
 
 #: The encoded accepted outcome; compared by identity on the path of a message.
@@ -12,6 +15,15 @@ ACCEPTED_STATE: Final = ACCEPTED.encode()
 
 
 #: First id, last id, encoded state, settled: what one disposition says.
+
+
+def encode_state(state: Composite | Described, all_fields: bool) -> bytes:
+    """The bytes of a delivery state; `all_fields` as in `Composite.encode`."""
+    if state is ACCEPTED:
+        return ACCEPTED_STATE
+    return state.encode(all_fields) if isinstance(state, Composite) else encode(state)
+
+
 Run: TypeAlias = tuple[int, int, bytes, bool]
 
 
