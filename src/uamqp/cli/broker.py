@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterable
+from dataclasses import replace
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
 
-from ..broker import Broker
+from ..broker import Azure, Broker
 from .common import console, reported
+
+
+class Personality(Enum):
+    """What the broker behaves like."""
+
+    generic = "generic"
+    azure = "azure"
 
 
 def broker(
@@ -25,7 +35,27 @@ def broker(
         list[str] | None, typer.Option(metavar="NAME:PASSWORD", help="Let this user in; may be given again.")
     ] = None,
     queue: Annotated[list[str] | None, typer.Option(help="Declare a queue; may be given again.")] = None,
-    topic: Annotated[list[str] | None, typer.Option(help="Declare a topic; may be given again.")] = None,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(help="Declare a topic; may be given again. Azure: TOPIC/SUBSCRIPTION is possible, too."),
+    ] = None,
+    personality: Annotated[
+        Personality, typer.Option(help="Behave as Azure Service Bus and Event Hubs do.")
+    ] = Personality.generic,
+    session_queue: Annotated[
+        list[str] | None, typer.Option(help="Azure: declare a queue with sessions; may be given again.")
+    ] = None,
+    hub: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:PARTITIONS", help="Azure: declare an event hub; may be given again."),
+    ] = None,
+    sas_key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:KEY", help="Azure: take tokens of this shared access key only; may be given again."),
+    ] = None,
+    lock_duration: Annotated[
+        float | None, typer.Option(min=0.001, help="Azure: seconds that messages and sessions stay locked.")
+    ] = None,
     auto_create: Annotated[bool, typer.Option(help="Make queues when somebody attaches to them.")] = True,
     max_queue_length: Annotated[int, typer.Option(min=1, help="Messages that a queue takes.")] = 1_000_000,
     max_message_size: Annotated[int, typer.Option(min=1, help="Bytes of the largest message.")] = 64 * 1024 * 1024,
@@ -33,12 +63,23 @@ def broker(
     dead_letter: Annotated[str | None, typer.Option(help="Queue for dead letters.")] = None,
 ) -> None:
     """Run the embedded broker until interrupted. For development and tests: all is kept in memory."""
-    users = {}
-    for pair in user or ():
-        name, found, password = pair.partition(":")
-        if not found or not name:
-            raise typer.BadParameter("a user is given as NAME:PASSWORD")
-        users[name] = password
+    users = dict(_pairs(user, "a user is given as NAME:PASSWORD"))
+    azure: Azure | None = None
+    if personality is Personality.azure:
+        azure = Azure(
+            queues=queue or (),
+            session_queues=session_queue or (),
+            topics=_topics(topic or ()),
+            hubs=_hubs(hub),
+            keys=dict(_pairs(sas_key, "a key is given as NAME:KEY")),
+        )
+        if lock_duration is not None:
+            azure = replace(azure, lock_duration=lock_duration)
+        if max_deliveries is not None:
+            azure = replace(azure, max_deliveries=max_deliveries)
+        queue = topic = None
+    elif session_queue or hub or sas_key or lock_duration is not None:
+        raise typer.BadParameter("session queues, hubs, keys and locks are there with --personality azure only")
     with reported():
         asyncio.run(
             _serve(
@@ -47,6 +88,7 @@ def broker(
                 queue or [],
                 topic or [],
                 websocket_port=websocket_port,
+                personality=azure or "generic",
                 tls_cert=tls_cert,
                 tls_key=tls_key,
                 tls_client_ca=tls_client_ca,
@@ -58,6 +100,32 @@ def broker(
                 dead_letter=dead_letter,
             )
         )
+
+
+def _pairs(given: list[str] | None, form: str) -> Iterable[tuple[str, str]]:
+    for pair in given or ():
+        name, found, value = pair.partition(":")
+        if not found or not name:
+            raise typer.BadParameter(form)
+        yield name, value
+
+
+def _topics(given: Iterable[str]) -> dict[str, list[str]]:
+    topics: dict[str, list[str]] = {}
+    for path in given:
+        name, _, subscription = path.partition("/")
+        topics.setdefault(name, []).extend([subscription] if subscription else [])
+    return topics
+
+
+def _hubs(given: list[str] | None) -> dict[str, int]:
+    form = "an event hub is given as NAME:PARTITIONS"
+    hubs = {}
+    for name, count in _pairs(given, form):
+        if not count.isdigit() or int(count) < 1:
+            raise typer.BadParameter(form)
+        hubs[name] = int(count)
+    return hubs
 
 
 async def _serve(host: str, port: int, queues: list[str], topics: list[str], **options: Any) -> None:

@@ -40,16 +40,6 @@ class Address:
     dead_letters: str
     management: bool
 
-    @property
-    def is_hub(self) -> bool:
-        """Whether only an event hub has such an address."""
-        return self.partition is not None or self.group is not None
-
-    @property
-    def entity(self) -> str:
-        """The address of the queue, topic or subscription."""
-        return self.name if self.subscription is None else f"{self.name}/Subscriptions/{self.subscription}"
-
 
 def parse(address: str) -> Address | None:
     """The parts of the address, None where there is no name."""

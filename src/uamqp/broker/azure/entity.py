@@ -209,8 +209,10 @@ class Entity(Store):
 
     def _serve_all(self) -> bool:
         """Send each receiver one message; whether anybody got one."""
-        served = [self._serve(receiver) for receiver in list(self._receivers)]
-        return any(served)
+        served = [receiver for receiver in list(self._receivers) if self._serve(receiver)]
+        # Whoever got one is last in turn.
+        self._receivers.sort(key=served.__contains__)
+        return bool(served)
 
     def _serve(self, receiver: Receiver) -> bool:
         """Send the receiver one message, if there is one and it has credit."""
