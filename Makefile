@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+AZURE  := .venv-azure
 FOLDER ?= .
 URL    ?=
 ROUNDS ?=
 OUTPUT ?=
 
-.PHONY: demo test test-brokers lint format types compiled bench bench-cost clean
+.PHONY: demo test test-brokers test-azure lint format types compiled bench bench-cost clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/move_files.py demo "$(FOLDER)" $(if $(URL),--url "$(URL)")
@@ -18,6 +19,11 @@ test: $(VENV)/.test
 # The same live tests against the embedded broker, RabbitMQ 4 and Artemis (see tools/brokers/README.md).
 test-brokers: $(VENV)/.test
 	UAMQP_LIVE_PEERS=embedded,rabbitmq,artemis $(BIN)/python -m pytest tests/live -q --timeout 300 -p no:cacheprovider
+
+# Microsoft's SDKs against the azure personality of the embedded broker (docs/azure.md), in an environment of their own.
+# UAMQP_AZURE_TRANSPORTS=pyamqp or =uamqp runs them with one of their two AMQP stacks only.
+test-azure: $(AZURE)/.test
+	$(AZURE)/bin/python -m pytest tests/azure -q --timeout 120 -p no:cacheprovider
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -58,5 +64,11 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cli]' --group test --group lint --group interop
 	touch $@
 
+$(AZURE)/.test: pyproject.toml
+	$(PYTHON) -m venv $(AZURE)
+	$(AZURE)/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(AZURE)/bin/python -m pip install --quiet --disable-pip-version-check -e . --group test --group azure
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) $(AZURE) build dist .mypy_cache .ruff_cache .pytest_cache .coverage*

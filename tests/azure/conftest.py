@@ -40,7 +40,7 @@ if _INSTALLED:
     @pytest.fixture(scope="session")
     def hasty(transport: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
         """One in which locks last a moment only."""
-        with running(transport, _folder(tmp_path_factory), lock_duration=1.0) as namespace:
+        with running(transport, _folder(tmp_path_factory), lock_duration=3.0) as namespace:
             yield namespace
 
     @pytest.fixture

@@ -37,7 +37,9 @@ class Consuming:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._client.close()
-        await asyncio.wait_for(self._task, BOUND)
+        # It would look only now and then whether there is something to do, and then find that there is not.
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def _on_event(self, context: Any, event: Any) -> None:
         self.events.append(event)
@@ -120,5 +122,6 @@ async def test_news_of_the_partition(namespace: Namespace, name: str) -> None:
         while not seen:
             await asyncio.sleep(0.02)
     await client.close()
-    await task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     assert seen[0]["sequence_number"] == 1

@@ -298,7 +298,7 @@ def test_automatic_renewal(hasty: Namespace, name: str) -> None:
         with client.get_queue_receiver(name) as receiver:
             (message,) = receive(receiver)
             renewer.register(receiver, message, max_lock_renewal_duration=10)
-            time.sleep(1.5)
+            time.sleep(4)
             receiver.complete_message(message)
         assert is_empty(client, name)
 
@@ -454,7 +454,7 @@ def test_the_lock_of_a_session_ends(hasty: Namespace, name: str) -> None:
         send(client, name, "x", session_id="s")
         with client.get_queue_receiver(name, session_id="s") as receiver:
             receive(receiver)
-            time.sleep(1.2)
+            time.sleep(3.2)
             with client.get_queue_receiver(name, session_id="s") as other:
                 (message,) = receive(other)
                 assert message.delivery_count == 1

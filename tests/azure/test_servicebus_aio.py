@@ -125,7 +125,7 @@ async def test_a_lock_ends_or_is_renewed(hasty: Namespace, name: str) -> None:
         async with client.get_queue_receiver(name) as receiver:
             lost, kept = await receive(receiver, 2)
             renewer.register(receiver, kept, max_lock_renewal_duration=10)
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(4)
             with pytest.raises(MessageLockLostError):
                 await receiver.complete_message(lost)
             await receiver.complete_message(kept)

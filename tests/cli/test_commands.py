@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 import uamqp as package
@@ -111,6 +113,56 @@ def test_wrong_usage(url: str) -> None:
     assert run("send", url, "x", "--property", "novalue")[0] == 2
     assert run("broker", "--user", "nopassword")[0] == 2
     assert run("nonsense")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--hub", "telemetry:2"],
+        ["--lock-duration", "5"],
+        ["--personality", "aws"],
+        ["--personality", "azure", "--hub", "telemetry"],
+        ["--personality", "azure", "--hub", "telemetry:0"],
+        ["--personality", "azure", "--sas-key", "name"],
+    ],
+)
+def test_wrong_usage_of_the_azure_personality(options: list[str]) -> None:
+    assert run("broker", "--port", "0", *options)[0] == 2
+
+
+@pytest.mark.parametrize("lock_duration", [None, "5"])
+def test_the_azure_personality(monkeypatch: pytest.MonkeyPatch, lock_duration: str | None) -> None:
+    served: list[Any] = []
+
+    async def serve(host: str, port: int, queues: list[str], topics: list[str], **options: Any) -> None:
+        served.append((queues, topics, options["personality"]))
+
+    monkeypatch.setattr("uamqp.cli.broker._serve", serve)
+    declared = ["--queue", "q", "--session-queue", "s", "--topic", "t/one", "--topic", "t/two", "--topic", "u"]
+    options = [*declared, "--hub", "h:2", "--sas-key", "me:secret"]
+    if lock_duration is not None:
+        options += ["--lock-duration", lock_duration, "--max-deliveries", "3"]
+    assert run("broker", "--personality", "azure", *options)[0] == 0
+    ((queues, topics, azure),) = served
+    assert queues == topics == []
+    assert (azure.queues, azure.session_queues, azure.topics) == (["q"], ["s"], {"t": ["one", "two"], "u": []})
+    assert (azure.hubs, azure.keys) == ({"h": 2}, {"me": "secret"})
+    assert (azure.lock_duration, azure.max_deliveries) == ((60.0, 10) if lock_duration is None else (5.0, 3))
+
+
+def test_the_azure_personality_serves() -> None:
+    command = [sys.executable, "-m", "uamqp", "broker", "--port", "0", "--personality", "azure", "--session-queue", "s"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().strip()
+        assert run("send", f"{url}/t", "hello")[0] == 0
+        assert run("receive", f"{url}/t/Subscriptions/s", "-c", "1")[1] == "hello\n"
+        assert run("receive", f"{url}/s", "-c", "1")[0] == 1
+    finally:
+        process.terminate()
+        process.stdout.close()
+    assert process.wait(10) == 0
 
 
 def test_a_broker_that_anybody_could_reach_is_refused() -> None:
