@@ -50,7 +50,7 @@ class Odd(Service):
 
 def odd(broker: Broker) -> Odd:
     node = Odd()
-    broker._add(node)
+    broker.add(node)
     return node
 
 

@@ -161,8 +161,8 @@ def test_the_azure_personality_serves() -> None:
         assert run("receive", f"{url}/s", "-c", "1")[0] == 1
     finally:
         process.terminate()
+        assert process.wait(10) == 0
         process.stdout.close()
-    assert process.wait(10) == 0
 
 
 def test_a_broker_that_anybody_could_reach_is_refused() -> None:

@@ -46,7 +46,7 @@ class Azure(Service):
 def prepare(broker: Broker) -> None:
     broker.queue("q")
     for node in (Silent("$silent"), Statusless("$statusless"), Azure("$azure")):
-        broker._add(node)
+        broker.add(node)
 
 
 @pytest.fixture

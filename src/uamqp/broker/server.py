@@ -394,7 +394,7 @@ class _Accepted(EventLoopDriver):
         self._broker = broker
         self._context = context
         self._websocket = websocket
-        self.peer = Peer(broker)
+        self.peer = broker.personality.peer()
         self._gone = asyncio.Event()
         self._handshake_timer: asyncio.TimerHandle | None = None
 
@@ -520,13 +520,6 @@ def _websocket_end() -> Callable[[], WebSocket]:
     except ModuleNotFoundError:
         raise AddressError('websocket_port needs websockets: pip install "uamqp[websocket]"') from None
     return WebSocket.server
-
-
-def _name(address: str) -> str:
-    """The name of a node in any form that clients use for it: plain, with a leading slash, or as a URL."""
-    if "://" in address:
-        _, _, address = address.partition("://")[2].partition("/")
-    return address.lstrip("/")
 
 
 def _is_loopback(host: str) -> bool:

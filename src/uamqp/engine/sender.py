@@ -59,7 +59,7 @@ class SenderEndpoint(LinkEndpoint):
         """
         if self.error is not None or self.remote_attach is None:
             if self.suspended:
-                delivery = OutgoingDelivery(self, payload, presettled, message_format)
+                delivery = OutgoingDelivery(self, payload, presettled, message_format, tag)
                 self.queue.append(delivery)
                 return delivery
             self.check_usable()
