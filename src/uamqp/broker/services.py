@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from ..codec.message import Message
+from ..codec.values import Int
 from .nodes import Queue, Refused, Topic
 from .peer import Service
 
@@ -20,6 +21,15 @@ MANAGEMENT: Final = "$management"
 _LOG: Final = logging.getLogger(__name__)
 
 
+def answer(body: Any, status: int, description: str) -> Message:
+    """The answer to a request; the names of what it says are those of either draft, and the status is an int."""
+    response = Message(body)
+    properties = response.application_properties
+    properties["statusCode"] = properties["status-code"] = Int(status)
+    properties["statusDescription"] = properties["status-description"] = description
+    return response
+
+
 class ClaimsBasedSecurity(Service):
     """Takes tokens (put-token), as AMQP Claims-based Security 1.0 and the Azure services have it."""
 
@@ -30,10 +40,7 @@ class ClaimsBasedSecurity(Service):
     def handle(self, peer: Peer, message: Message) -> None:
         status, description = self._answer(message)
         peer.token_accepted = peer.token_accepted or status == 200
-        response = Message(None)
-        response.application_properties["status-code"] = status
-        response.application_properties["status-description"] = description
-        self.reply(peer, message, response)
+        self.reply(peer, message, answer(None, status, description))
 
     def _answer(self, message: Message) -> tuple[int, str]:
         request = message.application_properties
@@ -75,12 +82,7 @@ class Management(Service):
         status, description, body = self._answer(
             str(request.get("operation", "")), str(request.get("type", "")), str(request.get("name", ""))
         )
-        response = Message(body)
-        for key in ("statusCode", "status-code"):
-            response.application_properties[key] = status
-        for key in ("statusDescription", "status-description"):
-            response.application_properties[key] = description
-        self.reply(peer, message, response)
+        self.reply(peer, message, answer(body, status, description))
 
     def _answer(self, operation: str, kind: str, name: str) -> tuple[int, str, dict[str, Any]]:
         broker = self._broker

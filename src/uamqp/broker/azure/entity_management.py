@@ -15,6 +15,7 @@ from ...exceptions import DecodeError, EncodeError
 from ..expiry import expiry
 from ..nodes import Entry, Refused
 from ..peer import Service
+from ..services import answer
 from .conditions import ARGUMENT_ERROR, MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, SESSION_LOCK_LOST
 from .entity import Entity, arrival
 from .held import Held, Lock, timestamp, token_of, wall_clock
@@ -49,16 +50,11 @@ class EntityManagement(Service):
     def handle(self, peer: Peer, message: Message) -> None:
         operation = str(message.application_properties.get("operation", ""))
         body = message.body
-        status, description, condition, answer = self._answer(operation, body if isinstance(body, dict) else {})
-        response = Message(answer)
-        properties = response.application_properties
-        for key in ("statusCode", "status-code"):
-            properties[key] = status
-        for key in ("statusDescription", "status-description"):
-            properties[key] = description
+        status, description, condition, told = self._answer(operation, body if isinstance(body, dict) else {})
+        response = answer(told, status, description)
         if condition is not None:
-            for key in ("errorCondition", "error-condition"):
-                properties[key] = Symbol(condition)
+            properties = response.application_properties
+            properties["errorCondition"] = properties["error-condition"] = Symbol(condition)
         self.reply(peer, message, response)
 
     def _answer(self, operation: str, body: Body) -> tuple[int, str, str | None, Body | None]:
@@ -66,14 +62,14 @@ class EntityManagement(Service):
         if act is None:
             return 501, f"the operation {operation!r} is not implemented", "amqp:not-implemented", None
         try:
-            answer = act(self, body)
+            told = act(self, body)
         except Refused as refused:
             return _STATUS.get(refused.condition, 409), refused.description, refused.condition, None
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, DecodeError, EncodeError):
             return 400, f"the request {operation!r} is not as it should be", ARGUMENT_ERROR, None
-        if answer is None:
+        if told is None:
             return 204, "No Content", None, None
-        return 200, "OK", None, answer
+        return 200, "OK", None, told
 
     # -- messages ------------------------------------------------------------------------------------------------
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ...codec.message import Message
-from ...codec.values import Array
+from ...codec.values import Array, Int
 from ..nodes import Refused
 from ..peer import Service
+from ..services import answer
 from .address import MANAGEMENT
 from .held import timestamp
 from .hub import Hub, Partition
@@ -30,15 +31,10 @@ class HubManagement(Service):
     def handle(self, peer: Peer, message: Message) -> None:
         request = {key: str(value) for key, value in message.application_properties.items()}
         try:
-            status, description, answer = self._answer(request)
+            status, description, told = self._answer(request)
         except Refused as refused:
-            status, description, answer = 404, refused.description, None
-        response = Message(answer)
-        for key in ("statusCode", "status-code"):
-            response.application_properties[key] = status
-        for key in ("statusDescription", "status-description"):
-            response.application_properties[key] = description
-        self.reply(peer, message, response)
+            status, description, told = 404, refused.description, None
+        self.reply(peer, message, answer(told, status, description))
 
     def _answer(self, request: dict[str, str]) -> tuple[int, str, dict[str, Any] | None]:
         operation, kind, name = (request.get(key, "") for key in ("operation", "type", "name"))
@@ -55,7 +51,7 @@ def _tell_hub(hub: Hub) -> dict[str, Any]:
         "name": hub.name,
         "type": _HUB,
         "created_at": timestamp(hub.created),
-        "partition_count": len(hub.partitions),
+        "partition_count": Int(len(hub.partitions)),
         "partition_ids": Array(hub.partitions, "string"),
     }
 
