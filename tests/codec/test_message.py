@@ -368,6 +368,13 @@ def test_annotation_keys_may_be_numbers() -> None:
     assert Message.decode(message.encode()).annotations == {5: 1, 6: 2, "x": 3}
 
 
+def test_annotation_keys_that_came_as_strings() -> None:
+    message = Message.decode(encode(Described(0x72, {"a": 1})) + encode_message(b"x"))
+    assert message.annotations == {"a": 1}
+    message.annotations["b"] = 2
+    assert message.encode() == Message(b"x", annotations={Symbol("a"): 1, Symbol("b"): 2}).encode()
+
+
 # --- laziness and strictness --------------------------------------------------------------------------------------
 
 
@@ -388,8 +395,8 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
     [
         b"\x00\x53\x70\xc0\x02\x01\x55\x01"[:-1],
         encode(Described(0x70, ["durable"])),
-        encode(Described(0x71, {"string": 1})),
-        encode(Described(0x72, {"string": 1})),
+        encode(Described(0x71, {True: 1})),
+        encode(Described(0x72, {True: 1})),
         encode(Described(0x73, [True])),
         encode(Described(0x74, {Symbol("a"): 1})),
         encode(Described(0x74, {"a": [1]})),

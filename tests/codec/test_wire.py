@@ -100,10 +100,16 @@ def test_maps_with_restricted_keys() -> None:
     assert read(ANNOTATIONS, ANNOTATIONS.encode({"a": "b"}, 0), LEGACY) == {b"a": b"b"}
 
 
+def test_strings_are_read_as_keys_of_fields_but_not_written() -> None:
+    value = read(wire.FIELDS, encode({"a": 1}))
+    assert value == {"a": 1}
+    assert wire.FIELDS.encode(value, 0) == encode({Symbol("a"): 1})
+
+
 @pytest.mark.parametrize(
     ("wire_type", "value", "reason"),
     [
-        (wire.FIELDS, {"string": 1}, "a key of fields is a symbol"),
+        (wire.FIELDS, {1: 1}, "a key of fields is a symbol"),
         (wire.FIELDS, {None: 1}, "a key of fields is a symbol"),
         (ANNOTATIONS, {"string": 1}, "symbol or ulong"),
         (ANNOTATIONS, {UInt(1): 1}, "symbol or ulong"),

@@ -94,10 +94,10 @@ class Properties(Composite):
     reply_to_group_id: str | None = optional(STRING, default=None)
 
 
-#: The types of the sections that are maps.
+#: The types of the sections that are maps. The original uamqp, in C, writes annotations whose keys are strings.
 MAP_SECTIONS: Final[dict[int, MapType]] = {
-    DELIVERY_ANNOTATIONS: MapType("delivery-annotations", ("symbol", "ulong")),
-    MESSAGE_ANNOTATIONS: MapType("message-annotations", ("symbol", "ulong")),
+    DELIVERY_ANNOTATIONS: MapType("delivery-annotations", ("symbol", "ulong"), tolerated=("string",)),
+    MESSAGE_ANNOTATIONS: MapType("message-annotations", ("symbol", "ulong"), tolerated=("string",)),
     APPLICATION_PROPERTIES: MapType("application-properties", ("string",), simple=True),
     FOOTER: MapType("footer", ("symbol", "ulong")),
 }

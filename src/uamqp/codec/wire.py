@@ -141,15 +141,16 @@ class MapType(WireType):
 
     Args:
         keys: the types that a key may have: a str key is sent as the first of them that is not ulong.
+        tolerated: types of keys that are read though they should not be there.
         simple: values are not lists, maps or arrays.
     """
 
     __slots__ = ("_key_codes", "_keys", "_simple")
 
-    def __init__(self, name: str, keys: tuple[str, ...], simple: bool = False) -> None:
+    def __init__(self, name: str, keys: tuple[str, ...], simple: bool = False, tolerated: tuple[str, ...] = ()) -> None:
         super().__init__(name, "map")
         self._keys = keys
-        self._key_codes = frozenset(code for key in keys for code in CODES[key])
+        self._key_codes = frozenset(code for key in keys + tolerated for code in CODES[key])
         self._simple = simple
 
     def read(self, data: bytes, pos: int, state: State) -> tuple[object, int]:
@@ -241,7 +242,8 @@ TRANSFER_NUMBER: Final = _restricted(WireType("transfer-number", "uint"))
 MESSAGE_FORMAT: Final = _restricted(WireType("message-format", "uint"))
 IETF_LANGUAGE_TAG: Final = _restricted(WireType("ietf-language-tag", "symbol"))
 
-FIELDS: Final = _restricted(MapType("fields", ("symbol",)))
+# The original uamqp, in C, gives properties of links keys that are strings.
+FIELDS: Final = _restricted(MapType("fields", ("symbol",), tolerated=("string",)))
 NODE_PROPERTIES: Final = _restricted(MapType("node-properties", ("symbol",)))
 # 3.5.8 wants every filter described. Peers exist that send bare values, and it is for the node to say which
 # filters it knows, so the values are not looked at here.

@@ -38,7 +38,7 @@ class OutgoingDelivery:
         settled: nobody will say anything more about it.
         state: what the receiver last said (`Accepted`, `Rejected`, …), or None.
         error: why it failed for a reason other than its outcome, or None.
-        tag: the delivery-tag that the owner chose, b"" for one of the engine's own.
+        chosen_tag: the delivery-tag that the owner chose, b"" for one of the engine's own.
         answer: what to settle with instead of the receiver's outcome, where that waits for it (receiver settle mode
             second) and the owner does not grant what it says.
         waiter: for the owner: whom to wake when it is settled.
@@ -47,6 +47,7 @@ class OutgoingDelivery:
     __slots__ = (
         "aborted",
         "answer",
+        "chosen_tag",
         "error",
         "id",
         "link",
@@ -56,7 +57,6 @@ class OutgoingDelivery:
         "presettled",
         "settled",
         "state",
-        "tag",
         "waiter",
     )
 
@@ -67,7 +67,7 @@ class OutgoingDelivery:
         self.payload = payload
         self.message_format = message_format
         self.presettled = presettled
-        self.tag = tag
+        self.chosen_tag = tag
         self.answer: State | None = None
         self.settled = False
         self.id = -1

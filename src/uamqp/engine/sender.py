@@ -205,7 +205,7 @@ class SenderEndpoint(LinkEndpoint):
         size = len(payload)
         start = delivery.position
         # The room of a frame is reckoned with a short tag.
-        stop = min(size, start + self.small - len(delivery.tag))
+        stop = min(size, start + self.small - len(delivery.chosen_tag))
         more = stop < size
         if delivery.aborted:
             more = False
@@ -217,7 +217,7 @@ class SenderEndpoint(LinkEndpoint):
             delivery.id = session.next_delivery_id
             session.next_delivery_id = (delivery.id + 1) & MASK
             self.delivery_count = (self.delivery_count + 1) & MASK
-            tag = delivery.tag
+            tag = delivery.chosen_tag
             if not tag:
                 tag = self._next_tag.to_bytes(4, "big")
                 self._next_tag = (self._next_tag + 1) & MASK
