@@ -14,6 +14,7 @@ from azure.servicebus import ServiceBusClient
 from azure.servicebus.aio import ServiceBusClient as AsyncServiceBusClient
 from tools.brokers.certificates import issue, make_ca
 
+from azure import eventhub, servicebus
 from uamqp.broker import Azure, Broker
 
 DECLARED = {
@@ -28,38 +29,40 @@ GROUP = "$Default"
 class Namespace:
     """Makes clients; `options` are what the SDKs need to reach the broker."""
 
-    def __init__(self, broker: Broker, endpoint: str, options: dict[str, Any]) -> None:
-        self.broker = broker
+    def __init__(self, endpoint: str, options: dict[str, Any]) -> None:
         self._endpoint = endpoint
-        self._options = {"retry_total": 1, "retry_backoff_factor": 0.1, **options}
+        options = {"retry_total": 1, "retry_backoff_factor": 0.1, **options}
+        # Without this an endpoint of one's own is reached by WebSocket.
+        self._bus = {**options, "transport_type": servicebus.TransportType.Amqp}
+        self._hubs = {**options, "transport_type": eventhub.TransportType.Amqp}
 
     def connection_string(self, key: str = "a2V5") -> str:
         return f"{self._endpoint};SharedAccessKeyName=anybody;SharedAccessKey={key}"
 
     def service_bus(self, **options: Any) -> ServiceBusClient:
-        return ServiceBusClient.from_connection_string(self.connection_string(), **self._options, **options)
+        return ServiceBusClient.from_connection_string(self.connection_string(), **self._bus, **options)
 
     def service_bus_aio(self, **options: Any) -> AsyncServiceBusClient:
-        return AsyncServiceBusClient.from_connection_string(self.connection_string(), **self._options, **options)
+        return AsyncServiceBusClient.from_connection_string(self.connection_string(), **self._bus, **options)
 
     def producer(self, hub: str, **options: Any) -> EventHubProducerClient:
         return EventHubProducerClient.from_connection_string(
-            self.connection_string(), eventhub_name=hub, **self._options, **options
+            self.connection_string(), eventhub_name=hub, **self._hubs, **options
         )
 
     def consumer(self, hub: str, group: str = GROUP, **options: Any) -> EventHubConsumerClient:
         return EventHubConsumerClient.from_connection_string(
-            self.connection_string(), group, eventhub_name=hub, **self._options, **options
+            self.connection_string(), group, eventhub_name=hub, **self._hubs, **options
         )
 
     def producer_aio(self, hub: str, **options: Any) -> AsyncProducerClient:
         return AsyncProducerClient.from_connection_string(
-            self.connection_string(), eventhub_name=hub, **self._options, **options
+            self.connection_string(), eventhub_name=hub, **self._hubs, **options
         )
 
     def consumer_aio(self, hub: str, group: str = GROUP, **options: Any) -> AsyncConsumerClient:
         return AsyncConsumerClient.from_connection_string(
-            self.connection_string(), group, eventhub_name=hub, **self._options, **options
+            self.connection_string(), group, eventhub_name=hub, **self._hubs, **options
         )
 
 
@@ -70,7 +73,7 @@ def running(transport: str, folder: Path, **terms: Any) -> Iterator[Namespace]:
     if transport == "pyamqp":
         with Broker.running(personality=personality) as broker:
             endpoint = f"Endpoint=sb://127.0.0.1:{broker.port};UseDevelopmentEmulator=true"
-            yield Namespace(broker, endpoint, {})
+            yield Namespace(endpoint, {})
         return
     make_ca(folder)
     issue(folder, "server")
@@ -82,4 +85,4 @@ def running(transport: str, folder: Path, **terms: Any) -> Iterator[Namespace]:
             "custom_endpoint_address": f"sb://localhost:{broker.port}",
             "connection_verify": str(folder / "ca.pem"),
         }
-        yield Namespace(broker, "Endpoint=sb://localhost", options)
+        yield Namespace("Endpoint=sb://localhost", options)

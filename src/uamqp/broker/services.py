@@ -39,7 +39,8 @@ class ClaimsBasedSecurity(Service):
 
     def handle(self, peer: Peer, message: Message) -> None:
         status, description = self._answer(message)
-        peer.token_accepted = peer.token_accepted or status == 200
+        if status == 200 and message.application_properties.get("operation") == "put-token":
+            peer.token_accepted = True
         self.reply(peer, message, answer(None, status, description))
 
     def _answer(self, message: Message) -> tuple[int, str]:

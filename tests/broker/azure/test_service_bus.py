@@ -20,6 +20,7 @@ from uamqp.exceptions import LinkDetached, OperationTimeout, Rejected
 
 from ..conftest import Starter
 from ..helpers import BOUND, client, eventually, put
+from .test_parts import token
 
 FILTER = "com.microsoft:session-filter"
 EPOCH_END = Timestamp(253_402_300_800_000)
@@ -254,6 +255,26 @@ async def test_expired_messages_are_dropped_or_dead_lettered(start: Starter, dea
                 assert delivery.message.application_properties["DeadLetterReason"] == "TTLExpiredException"
             else:
                 assert await is_silent(link)
+
+
+async def test_what_expired_takes_no_room(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "q", "lasting")
+    for _ in range(100):
+        await put(connection, "q", *(Message("x", header=Header(ttl=1)) for _ in range(10)))
+    await eventually(lambda: len(entity(broker)) == 1)
+    await put(connection, "q", "last")
+    assert len(entity(broker)._ready[None]) < 200
+    async with receiver(connection) as link:
+        assert [d.body for d in await take(link, 2)] == ["lasting", "last"]
+
+
+async def test_a_session_whose_messages_expired_is_not_the_next(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "q", Message("x", header=Header(ttl=20), properties=Properties(group_id="gone")))
+    async with session(connection, "other"):
+        await eventually(lambda: len(entity(broker)) == 0)
+        with pytest.raises(LinkDetached) as caught:
+            await session(connection, None, properties={"com.microsoft:timeout": UInt(10)})
+        assert caught.value.condition == "com.microsoft:timeout"
 
 
 async def test_a_locked_message_expires_when_it_is_given_back(broker: Broker, connection: amqp.Connection) -> None:
@@ -599,7 +620,21 @@ async def test_tokens_are_wanted_where_there_are_keys(start: Starter) -> None:
         with pytest.raises(LinkDetached) as caught:
             await connection.receiver("q")
         assert caught.value.condition == "amqp:unauthorized-access"
-        assert (await connection.receiver("$cbs")).error is None
+        request = Message("token", application_properties={"operation": "delete-token"})
+        assert (await connection.request("$cbs", request)).application_properties["status-code"] == 200
+        with pytest.raises(LinkDetached):
+            await connection.receiver("q")
+        request.application_properties["operation"] = "put-token"
+        assert (await connection.request("$cbs", request)).application_properties["status-code"] == 401
+
+
+async def test_a_client_with_a_good_token_gets_in(start: Starter) -> None:
+    broker = await start(personality=Azure(keys={"me": "secret"}))
+    async with client(broker) as connection:
+        properties = {"operation": "put-token", "type": "servicebus.windows.net:sastoken", "name": "sb://host/q"}
+        answer = await connection.request("$cbs", Message(token(), application_properties=properties))
+        assert answer.application_properties["status-code"] == 200
+        assert (await connection.receiver("q")).error is None
 
 
 async def test_an_unknown_personality() -> None:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 DEAD_LETTER_REASON: Final = "DeadLetterReason"
 DEAD_LETTER_DESCRIPTION: Final = "DeadLetterErrorDescription"
 
+#: Numbers of messages that are gone are left among those that are ready as long as they are not many more than these.
+_SLACK: Final = 64
+
 
 class Entity(Store):
     """Messages that are locked for a receiver until it says what became of them.
@@ -153,7 +156,11 @@ class Entity(Store):
                 subscription.dispatch()
 
     def _make_ready(self, held: Held) -> None:
-        heappush(self._ready.setdefault(self._lane(held), []), held.sequence)
+        ready = self._ready.setdefault(self._lane(held), [])
+        heappush(ready, held.sequence)
+        if len(ready) > 2 * len(self._messages) + _SLACK:
+            # Most of it is gone: a sorted list is a heap, too.
+            ready[:] = sorted(sequence for sequence in ready if sequence in self._messages)
 
     def _lane(self, held: Held) -> str | None:
         return held.session if self.wants_sessions else None
@@ -226,12 +233,19 @@ class Entity(Store):
         return True
 
     def _take_ready(self, lane: str | None) -> Held | None:
+        held = self._first_ready(lane)
+        if held is not None:
+            heappop(self._ready[lane])
+        return held
+
+    def _first_ready(self, lane: str | None) -> Held | None:
         ready = self._ready.get(lane)
         while ready:
-            held = self._messages.get(heappop(ready))
-            # What was taken by its number, or has gone, is still in the heap.
-            if held is not None and held.lock is None and held.state == ACTIVE:
+            held = self._messages.get(ready[0])
+            if held is not None:
                 return held
+            # It lived too long, and was left in the heap.
+            heappop(ready)
         self._ready.pop(lane, None)
         return None
 
@@ -378,8 +392,8 @@ class Entity(Store):
     def accept_session(self, wanted: str | None) -> Session | None:
         """Lock a session, or with None any that has messages; None where there is none. Raises Refused."""
         if wanted is None:
-            free = (name for name, ready in self._ready.items() if ready and self.sessions.is_free(name))
-            wanted = next(free, None)
+            free = (name for name in list(self._ready) if self.sessions.is_free(name))
+            wanted = next((name for name in free if self._first_ready(name) is not None), None)
             if wanted is None:
                 return None
         session = self.sessions.accept(wanted)
@@ -418,8 +432,7 @@ class Entity(Store):
 
     def _session_expired(self, name: str) -> None:
         session = self.sessions.find(name)
-        if session is None or session.receiver is None:
-            return
+        assert session is not None and session.receiver is not None
         for lock in [lock for lock in self._locks.values() if lock.held.session == name]:
             lock.lose()
             self.unlock(lock, failed=True)
@@ -455,6 +468,7 @@ class Entity(Store):
             self._bury(held, "TTLExpiredException", "the message expired and was dead lettered")
         else:
             self._forget(held)
+        self._first_ready(self._lane(held))
 
     def _bury(self, held: Held, reason: str | None, description: str | None) -> None:
         assert self.dead_letters is not None
