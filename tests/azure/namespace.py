@@ -22,6 +22,8 @@ DECLARED = {
     "topics": {"news": ["all", "also"]},
     "hubs": {"two": 2},
     "max_deliveries": 3,
+    # With uamqp the SDK does not say how long it waits.
+    "session_timeout": 5.0,
 }
 GROUP = "$Default"
 
