@@ -165,6 +165,8 @@ def test_rules_that_cannot_be() -> None:
         rules.add("$Default", {})
     with pytest.raises(Refused, match="no rule"):
         rules.remove("never")
+    with pytest.raises(Refused, match="larger"):
+        rules.add("large", {"true-filter": "x" * 20_000})
     for n in range(999):
         rules.add(f"r{n}", {})
     with pytest.raises(Refused, match="1000"):

@@ -129,7 +129,8 @@ async def test_receivers_may_set_properties(connection: amqp.Connection) -> None
     await put(connection, "q", Message("x", application_properties={"a": 1}))
     async with receiver(connection) as link:
         (delivery,) = await take(link)
-        delivery.modify(annotations={"b": 2})
+        # A list is nothing that an application property can be.
+        delivery.modify(annotations={"b": 2, "c": [1]})
         (again,) = await take(link)
         assert again.message.application_properties == {"a": 1, "b": 2}
 
@@ -296,6 +297,7 @@ async def test_a_full_queue_refuses(start: Starter) -> None:
 
 async def test_a_deleted_queue(broker: Broker, connection: amqp.Connection) -> None:
     await put(connection, "q", "x")
+    await ask(connection, "set-session-state", {"session-id": "s", "session-state": b"x"})
     async with receiver(connection) as link, connection.sender("q") as sender:
         await take(link)
         deleted = entity(broker)
@@ -305,7 +307,7 @@ async def test_a_deleted_queue(broker: Broker, connection: amqp.Connection) -> N
             await link.receive(timeout=BOUND)
         with pytest.raises(LinkDetached):
             await sender.send("y")
-        assert len(deleted) == 0
+        assert len(deleted) == 0 and broker.storage.used == 0
         with pytest.raises(Refused, match="deleted"):
             deleted.check([])
 
@@ -511,6 +513,24 @@ async def test_states_are_bounded(broker: Broker, connection: amqp.Connection, m
     monkeypatch.setattr("uamqp.broker.azure.sessions._MAX_SESSIONS", 1)
     for id, status in (("a", 200), ("a", 200), ("b", 409)):
         assert (await ask(connection, "set-session-state", {"session-id": id, "session-state": b""}))[0] == status
+
+
+async def test_states_count_as_storage(start: Starter) -> None:
+    broker = await start(personality="azure", max_bytes=2000)
+    async with client(broker) as connection:
+        for size, status in ((500, 200), (600, 200), (5000, 409)):
+            body = {"session-id": "s", "session-state": b"x" * size}
+            assert (await ask(connection, "set-session-state", body))[0] == status
+        await ask(connection, "set-session-state", {"session-id": "s", "session-state": None})
+    await eventually(lambda: broker.storage.used == 0)
+
+
+async def test_messages_that_are_damaged_inside(connection: amqp.Connection) -> None:
+    bad = b"\x00\x53\x74\xc1\x04\x02\xa1\x01a\x55" + Message("x").encode()
+    async with connection.sender("q") as sender:
+        with pytest.raises(Rejected) as caught:
+            await sender.send(Message(Data([bad]), message_format=0x80013700))
+        assert caught.value.condition == "amqp:decode-error"
 
 
 async def test_listing_sessions(connection: amqp.Connection) -> None:

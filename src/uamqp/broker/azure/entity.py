@@ -64,7 +64,7 @@ class Entity(Store):
         self.terms = terms
         self.wants_sessions = wants_sessions
         self.size = 0
-        self.sessions = Sessions()
+        self.sessions = Sessions(storage)
         self.subscriptions: dict[str, Entity] | None = None
         self.rules = Rules()
         self._max_length = max_length
@@ -356,11 +356,11 @@ class Entity(Store):
         elif isinstance(outcome, Rejected):
             error = outcome.error
             info = {} if error is None else dict(error.info or {})
-            lock.held.properties.update(info)
+            lock.held.set_properties(info)
             condition = None if error is None else str(error.condition)
             self.dead_letter(lock, info.get(DEAD_LETTER_REASON, condition), info.get(DEAD_LETTER_DESCRIPTION))
         elif isinstance(outcome, Modified):
-            lock.held.properties.update(outcome.message_annotations or {})
+            lock.held.set_properties(outcome.message_annotations or {})
             if outcome.undeliverable_here:
                 self.defer(lock)
             else:
@@ -473,10 +473,8 @@ class Entity(Store):
     def _bury(self, held: Held, reason: str | None, description: str | None) -> None:
         assert self.dead_letters is not None
         self._forget(held)
-        if reason is not None:
-            held.properties[DEAD_LETTER_REASON] = reason
-        if description is not None:
-            held.properties[DEAD_LETTER_DESCRIPTION] = description
+        told = {DEAD_LETTER_REASON: reason, DEAD_LETTER_DESCRIPTION: description}
+        held.set_properties({key: text for key, text in told.items() if text is not None})
         held.annotations["x-opt-deadletter-source"] = self.name
         held.annotations["x-opt-enqueue-sequence-number"] = held.sequence
         held.expires = None
@@ -516,11 +514,14 @@ class Entity(Store):
             self._waited_too_long(waiting)
         for held in list(self._messages.values()):
             self._forget(held)
+        self.sessions.close()
         self._agenda = Agenda()
 
 
 def arrival(message: Message, entry: Entry, annotations: dict[Any, Any]) -> tuple[Held, float | None]:
     """A message that came, as an entity holds it, and when it is to be enqueued (`time.time`), None for now."""
+    # The sections that are read or written to later on must be sound.
+    _ = message.header, message.application_properties
     due = message.annotations.get(SCHEDULED_ENQUEUE_TIME, annotations.get(SCHEDULED_ENQUEUE_TIME))
     return Held(entry.payload, message.properties.group_id, entry.expires), (
         due.timestamp() if isinstance(due, datetime) else None

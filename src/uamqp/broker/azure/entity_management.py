@@ -96,7 +96,7 @@ class EntityManagement(Service):
         settle = _DISPOSITIONS[body["disposition-status"]]
         changes = body.get("properties-to-modify") or {}
         for lock in locks:
-            lock.held.properties.update(changes)
+            lock.held.set_properties(changes)
             settle(self._entity, lock, body)
         self._entity.dispatch()
         return {}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 from ...codec.definitions import Error, Rejected
 from ...codec.message import Message, header_section
 from ...codec.primitives import encode
+from ...codec.sections import APPLICATION_PROPERTIES, HEADER, MAP_SECTIONS
 from ...codec.values import Described, Symbol, Timestamp, UByte, UInt
 from ...engine.delivery import OutgoingDelivery
+from ...exceptions import EncodeError
 from .conditions import MESSAGE_LOCK_LOST
 
 ACTIVE: Final = 0
@@ -19,7 +22,7 @@ SCHEDULED: Final = 2
 
 SCHEDULED_ENQUEUE_TIME: Final = "x-opt-scheduled-enqueue-time"
 
-_HEADER: Final = 0x70
+_PROPERTIES: Final = MAP_SECTIONS[APPLICATION_PROPERTIES]
 
 
 def timestamp(when: float) -> Timestamp:
@@ -73,6 +76,15 @@ class Held:
         self.properties: dict[Any, Any] = {}
         self.annotations: dict[Any, Any] = {}
 
+    def set_properties(self, properties: Mapping[Any, Any]) -> None:
+        """Set application properties; what cannot be one is passed over."""
+        for key, value in properties.items():
+            try:
+                _PROPERTIES.encode({key: value}, 0)
+            except EncodeError:
+                continue
+            self.properties[str(key)] = value
+
     def encode(self, *, locked_until: float | None = None, peeked: bool = False) -> bytes:
         """The message with all that an entity says of it; `locked_until` by `time.monotonic`."""
         header, rest = header_section(self.payload)
@@ -93,7 +105,7 @@ class Held:
         if header is not None:
             fields[:2] = [header.durable, UByte(header.priority or 0)]
             fields[2] = None if header.ttl is None else UInt(header.ttl)
-        return encode(Described(_HEADER, fields)) + message.encode()
+        return encode(Described(HEADER, fields)) + message.encode()
 
 
 class Lock:

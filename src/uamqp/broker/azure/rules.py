@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...codec.message import Message
+from ...codec.primitives import encode
 from ...engine.errors import NOT_FOUND
 from ..nodes import Refused, shown
 from .conditions import ARGUMENT_ERROR, ENTITY_ALREADY_EXISTS
@@ -14,6 +15,7 @@ DEFAULT_RULE: Final = "$Default"
 
 #: Rules that a subscription may have.
 _MAX_RULES: Final = 1000
+_MAX_DESCRIPTION: Final = 16 * 1024
 
 #: Where the system properties of a correlation filter are in a message, by the names of the protocol.
 _SYSTEM: Final = {
@@ -54,6 +56,8 @@ class Rules:
             raise Refused(ENTITY_ALREADY_EXISTS, f"there is a rule {shown(name)} already")
         if len(self._rules) >= _MAX_RULES:
             raise Refused(ARGUMENT_ERROR, f"there are {_MAX_RULES} rules already")
+        if len(encode(description)) > _MAX_DESCRIPTION:
+            raise Refused(ARGUMENT_ERROR, f"the rule is larger than {_MAX_DESCRIPTION} bytes")
         self._rules[name] = (description, _filter(description))
 
     def remove(self, name: str) -> None:

@@ -11,6 +11,7 @@ from ..nodes import Refused, shown
 from .conditions import ARGUMENT_ERROR, SESSION_CANNOT_BE_LOCKED
 
 if TYPE_CHECKING:
+    from ..nodes import Storage
     from .entity import Entity
     from .receiver import Receiver
 
@@ -43,7 +44,8 @@ class Session:
 class Sessions:
     """The sessions of an entity that are locked or have a state; there is nothing to know of others."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         self._sessions: dict[str, Session] = {}
 
     def find(self, id: str | None) -> Session | None:
@@ -76,11 +78,26 @@ class Sessions:
             raise Refused(ARGUMENT_ERROR, f"a session state of {len(state)} bytes, the most is {_MAX_STATE}")
         if id not in self._sessions and len(self._sessions) >= _MAX_SESSIONS:
             raise Refused(RESOURCE_LIMIT_EXCEEDED, f"there are {_MAX_SESSIONS} sessions with a state already")
+        if state is not None and not self._storage.has_room(len(state)):
+            raise Refused(RESOURCE_LIMIT_EXCEEDED, "the broker holds all it can")
         session = self._sessions.setdefault(id, Session(id))
+        self._drop_state(session)
+        if state is not None:
+            self._storage.take(len(state))
         session.state = state
         session.changed = time.time()
         if state is None and not session.locked:
             del self._sessions[id]
+
+    def _drop_state(self, session: Session) -> None:
+        if session.state is not None:
+            self._storage.give_back(len(session.state))
+        session.state = None
+
+    def close(self) -> None:
+        """The entity is deleted."""
+        for session in self._sessions.values():
+            self._drop_state(session)
 
     def with_state(self, since: float = 0.0) -> list[str]:
         """The names of the sessions that have a state, set after `since` (`time.time`)."""
