@@ -390,8 +390,6 @@ class Peer(Observer):
             outcomes=tuple(Symbol(kind.NAME) for kind in _OUTCOMES),
             capabilities=source.capabilities,
         )
-        link.context = outlet
-        self._outlets.append(outlet)
         link.attach(
             agreed,
             attach.target if attach.target is not None else Target(),
@@ -399,6 +397,8 @@ class Peer(Observer):
             receiver_settle_mode=attach.rcv_settle_mode,
             properties=outlet.properties,
         )
+        link.context = outlet
+        self._outlets.append(outlet)
         outlet.store.subscribe(outlet)
 
     def _source_node(self, link: LinkEndpoint, source: Source) -> Node:

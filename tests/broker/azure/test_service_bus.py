@@ -13,13 +13,15 @@ import pytest
 import uamqp.aio as amqp
 from uamqp.broker import Azure, Broker, Refused
 from uamqp.broker.azure.entity import Entity
+from uamqp.codec.definitions import Source
 from uamqp.codec.message import Data, Header, Message, Properties
+from uamqp.codec.performatives import End
 from uamqp.codec.values import Symbol, Timestamp, UInt
 from uamqp.engine.delivery import IncomingDelivery
 from uamqp.exceptions import LinkDetached, OperationTimeout, Rejected
 
 from ..conftest import Starter
-from ..helpers import BOUND, client, eventually, put
+from ..helpers import BOUND, Raw, attach, client, eventually, put
 from .test_parts import token
 
 FILTER = "com.microsoft:session-filter"
@@ -471,6 +473,22 @@ async def test_who_waits_may_go(broker: Broker) -> None:
         waiting.cancel()
     await eventually(lambda: not entity(broker)._waiting)
     assert entity(broker).next_expiry is None
+
+
+@pytest.mark.parametrize("granted", [True, False])
+async def test_a_late_answer_may_be_too_large_for_the_client(
+    broker: Broker, connection: amqp.Connection, raws: Any, granted: bool
+) -> None:
+    raw: Raw = await raws(Raw.begin(broker, max_frame_size=512))
+    source = Source(address="q", filter={Symbol(FILTER): None})
+    timeout = {Symbol("com.microsoft:timeout"): UInt(60_000 if granted else 20)}
+    raw.send(attach(sends=False, name="n" * 500, source=source, properties=timeout))
+    if granted:
+        await eventually(lambda: broker.find("q") is not None and entity(broker)._waiting)
+        await put(connection, "q", of("s", "x"))
+    end = await raw.read(End)
+    assert end.error is not None and end.error.condition == "amqp:frame-size-too-small"
+    assert entity(broker).sessions.is_free("s")
 
 
 async def test_who_waits_hears_of_the_end_of_the_queue(broker: Broker, connection: amqp.Connection) -> None:

@@ -12,8 +12,8 @@ from ...engine.errors import INVALID_FIELD, NOT_ALLOWED, wire_error
 from ...engine.link import SENDER_SETTLE_SETTLED
 from ...engine.sender import SenderEndpoint
 from ...exceptions import AMQPError
-from ..nodes import Node, Refused, node_name, shown
-from ..peer import UNAUTHORIZED_ACCESS, Outlet, Peer
+from ..nodes import MAX_DESCRIPTION, Node, Refused, node_name, shown
+from ..peer import FRAME_SIZE_TOO_SMALL, UNAUTHORIZED_ACCESS, Outlet, Peer
 from ..services import CBS
 from .address import parse
 from .conditions import TIMEOUT
@@ -69,7 +69,7 @@ class AzurePeer(Peer):
         if session is not None:
             self._grant(link, node, source, session)
             return
-        waiting = Waiting(node, partial(self._grant_late, link, node, source), partial(self._time_out, link))
+        waiting = Waiting(node, partial(self._answer_late, link, node, source), partial(self._answer_late, link))
         link.context = waiting
         node.wait_for_session(waiting, self._session_timeout(link))
 
@@ -80,18 +80,23 @@ class AzurePeer(Peer):
 
     def _grant(self, link: SenderEndpoint, entity: Entity, source: Source, session: Session) -> None:
         receiver = Receiver(link, entity, presettled=_wants_settled(link), session=session)
-        self._admit(link, source, receiver)
-
-    def _grant_late(self, link: SenderEndpoint, entity: Entity, source: Source, session: Session) -> None:
         try:
-            self._grant(link, entity, source, session)
+            self._admit(link, source, receiver)
+        except AMQPError:
+            entity.unsubscribe(receiver)
+            raise
+
+    def _answer_late(self, link: SenderEndpoint, *granted: Any) -> None:
+        """Answer a link that waited: with what `_grant` takes, or without a session."""
+        try:
+            if granted:
+                self._grant(link, *granted)
+            else:
+                link.context = None
+                link.refuse(wire_error(TIMEOUT, "there was no session to be had in time"))
         except AMQPError as error:
             # The answer repeats what the client sent: that may be more than the client takes in one frame.
-            link.session.fail(error.condition or NOT_ALLOWED, error.description)
-
-    def _time_out(self, link: SenderEndpoint) -> None:
-        link.context = None
-        link.refuse(wire_error(TIMEOUT, "there was no session to be had in time"))
+            link.session.fail(FRAME_SIZE_TOO_SMALL, error.description[:MAX_DESCRIPTION])
 
     def _consumer(self, link: SenderEndpoint, node: Node, source: Source, presettled: bool) -> Outlet:
         if isinstance(node, Entity):
