@@ -22,7 +22,7 @@ except ModuleNotFoundError:
 collect_ignore_glob = [] if _INSTALLED else ["*.py"]
 
 if _INSTALLED:
-    from .namespace import Namespace, running
+    from .namespace import KEY, Namespace, running
 
     def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         """The SDKs advise against this library, which is not to end the tests of it."""
@@ -47,6 +47,12 @@ if _INSTALLED:
     def hasty(transport: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
         """One in which locks last a moment only."""
         with running(transport, _folder(tmp_path_factory), lock_duration=3.0) as namespace:
+            yield namespace
+
+    @pytest.fixture(scope="session")
+    def guarded(transport: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
+        """One that wants tokens of the right key."""
+        with running(transport, _folder(tmp_path_factory), keys={"anybody": KEY}) as namespace:
             yield namespace
 
     @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,32 @@ DECLARED = {
     "session_timeout": 5.0,
 }
 GROUP = "$Default"
+KEY = "a2V5"
 
 
 class Namespace:
-    """Makes clients; `options` are what the SDKs need to reach the broker."""
+    """Makes clients; `options` are what the SDKs need to reach the broker.
+
+    Attributes:
+        key: the shared access key that they have.
+    """
 
     def __init__(self, endpoint: str, options: dict[str, Any]) -> None:
+        self.key = KEY
         self._endpoint = endpoint
         options = {"retry_total": 1, "retry_backoff_factor": 0.1, **options}
         # Without this an endpoint of one's own is reached by WebSocket.
         self._bus = {**options, "transport_type": servicebus.TransportType.Amqp}
         self._hubs = {**options, "transport_type": eventhub.TransportType.Amqp}
 
-    def connection_string(self, key: str = "a2V5") -> str:
-        return f"{self._endpoint};SharedAccessKeyName=anybody;SharedAccessKey={key}"
+    def connection_string(self) -> str:
+        return f"{self._endpoint};SharedAccessKeyName=anybody;SharedAccessKey={self.key}"
+
+    def with_key(self, key: str) -> Namespace:
+        """The same one, for somebody with another key."""
+        other = copy(self)
+        other.key = key
+        return other
 
     def service_bus(self, **options: Any) -> ServiceBusClient:
         return ServiceBusClient.from_connection_string(self.connection_string(), **self._bus, **options)

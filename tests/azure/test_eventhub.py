@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from azure.eventhub import EventData, EventHubConsumerClient
 from azure.eventhub._utils import get_last_enqueued_event_properties
-from azure.eventhub.exceptions import EventDataSendError, EventHubError
+from azure.eventhub.exceptions import AuthenticationError, EventDataSendError, EventHubError
 
 from .namespace import Namespace
 
@@ -262,3 +262,11 @@ def test_receiving_in_batches(namespace: Namespace, name: str) -> None:
 
     client.receive_batch(on_batch, partition_id="0", starting_position="-1", max_batch_size=10)
     assert got == [str(n) for n in range(30)]
+
+
+def test_keys(guarded: Namespace, name: str) -> None:
+    send(guarded, name, "x", partition_id="0")
+    with Consuming(guarded.consumer(name), partition_id="0") as consuming:
+        assert consuming.wait_for(1) == ["x"]
+    with pytest.raises(AuthenticationError):
+        send(guarded.with_key("b3RoZXI="), name, "x")

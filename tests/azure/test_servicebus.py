@@ -22,6 +22,7 @@ from azure.servicebus.exceptions import (
     MessageLockLostError,
     MessageSizeExceededError,
     OperationTimeoutError,
+    ServiceBusAuthenticationError,
     ServiceBusError,
     SessionCannotBeLockedError,
 )
@@ -508,3 +509,19 @@ def test_a_session_of_a_subscription(client: ServiceBusClient, name: str) -> Non
         with client.get_topic_sender(name) as sender:
             sender.send_messages(ServiceBusMessage("x", session_id="s"))
         assert [str(m) for m in receive(receiver)] == ["x"]
+
+
+# -- who may come in ----------------------------------------------------------------------------------------------
+
+
+def test_the_right_key(guarded: Namespace, name: str) -> None:
+    with guarded.service_bus() as client:
+        send(client, name, "x")
+        with client.get_queue_receiver(name) as receiver:
+            assert [str(m) for m in receive(receiver)] == ["x"]
+
+
+def test_the_wrong_key(guarded: Namespace, name: str) -> None:
+    with guarded.with_key("b3RoZXI=").service_bus() as client:
+        with pytest.raises(ServiceBusAuthenticationError):
+            send(client, name, "x")
