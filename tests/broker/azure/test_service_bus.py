@@ -571,8 +571,10 @@ async def test_a_queue_has_sessions_or_not(start: Starter) -> None:
         with pytest.raises(LinkDetached):
             await receiver(connection, "s")
         async with receiver(connection, "q"):
-            with pytest.raises(LinkDetached):
-                await session(connection, "x", "q")
+            for without in ("q", "plain"):
+                with pytest.raises(LinkDetached) as caught:
+                    await session(connection, "x", without)
+                assert caught.value.condition == "amqp:not-allowed"
         with pytest.raises(LinkDetached) as caught:
             await session(connection, 7, "q")  # type: ignore[arg-type]
         assert caught.value.condition == "amqp:invalid-field"

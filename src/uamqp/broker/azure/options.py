@@ -16,7 +16,7 @@ class Azure:
     What is declared needs no such guess.
 
     Attributes:
-        queues: names of queues.
+        queues: names of queues without sessions.
         session_queues: names of queues that want sessions.
         topics: the subscriptions of topics, by name.
         hubs: the number of partitions of event hubs, by name.

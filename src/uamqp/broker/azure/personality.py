@@ -44,7 +44,7 @@ class AzurePersonality(Personality):
     def declare(self) -> None:
         """Make the nodes that were declared. Raises Refused."""
         for name in self.terms.queues:
-            self._make_entity(name)
+            self._make_entity(name, wants_sessions=False)
         for name in self.terms.session_queues:
             self._make_entity(name, wants_sessions=True)
         for name, subscriptions in self.terms.topics.items():
