@@ -21,7 +21,7 @@ from uamqp.engine.delivery import IncomingDelivery
 from uamqp.exceptions import LinkDetached, OperationTimeout, Rejected
 
 from ..conftest import Starter
-from ..helpers import BOUND, Raw, attach, client, eventually, put
+from ..helpers import BOUND, Raw, attach, client, cut, eventually, put
 from .test_parts import token
 
 FILTER = "com.microsoft:session-filter"
@@ -189,6 +189,14 @@ async def test_settled_messages_are_gone(broker: Broker, connection: amqp.Connec
         small, large = await take(link, 2)
         assert small.presettled and len(large.body) == 200_000
         assert "x-opt-locked-until" not in small.message.annotations
+    await eventually(lambda: len(entity(broker)) == 0)
+
+
+async def test_a_settled_message_that_went_out_in_pieces(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "q", b"x" * 900_000)
+    session = await connection.session(incoming_window=2)
+    async with session.receiver("q", sender_settle_mode="settled") as link:
+        assert len((await take(link))[0].body) == 900_000
     await eventually(lambda: len(entity(broker)) == 0)
 
 
@@ -510,6 +518,19 @@ async def test_a_session_lock_ends(start: Starter) -> None:
             assert caught.value.condition == "com.microsoft:session-lock-lost"
         async with session(connection, "s") as link:
             assert (await take(link))[0].message.header.delivery_count == 1
+
+
+async def test_a_lost_connection_frees_its_sessions(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "q", of("s", "x"), of("t", "y"))
+    async with client(broker) as lost:
+        link = await session(lost, "s")
+        await take(link)
+        async with session(connection, "t"):
+            waiting = asyncio.ensure_future(session(connection, None, timeout=BOUND))
+            await eventually(lambda: entity(broker)._waiting)
+            cut(lost)
+            other = await waiting
+            assert (await take(other))[0].body == "x"
 
 
 async def test_session_locks_and_states(broker: Broker, connection: amqp.Connection) -> None:
