@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 from azure.eventhub import EventData
-from azure.eventhub.exceptions import EventHubError
 
-from .namespace import Namespace
+from .namespace import REFUSED, Namespace
 
 #: Seconds after which what did not come is not expected any more.
 BOUND = 20.0
@@ -59,7 +58,7 @@ async def test_properties(namespace: Namespace, name: str) -> None:
         assert (await producer.get_eventhub_properties())["eventhub_name"] == name
         assert await producer.get_partition_ids() == ["0", "1", "2", "3"]
         assert (await producer.get_partition_properties("0"))["is_empty"]
-        with pytest.raises(EventHubError):
+        with pytest.raises(REFUSED):
             await producer.get_partition_properties("77")
 
 
@@ -102,7 +101,7 @@ async def test_the_higher_owner_level_wins(namespace: Namespace, name: str) -> N
             async with asyncio.timeout(BOUND):
                 while not loser.errors:
                     await asyncio.sleep(0.02)
-    assert "amqp:link:stolen" in str(loser.errors[0])
+    assert "stolen" in str(loser.errors[0]).lower()
 
 
 async def test_news_of_the_partition(namespace: Namespace, name: str) -> None:
