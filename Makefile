@@ -23,7 +23,7 @@ test-brokers: $(VENV)/.test
 # Microsoft's SDKs against the azure personality of the embedded broker (docs/azure.md), in an environment of their own.
 # UAMQP_AZURE_TRANSPORTS=pyamqp or =uamqp runs them with one of their two AMQP stacks only.
 test-azure: $(AZURE)/.test
-	$(AZURE)/bin/python -m pytest tests/azure -n 2 --dist loadscope -q --timeout 120 -p no:cacheprovider
+	$(AZURE)/bin/python -m pytest tests/azure -q -n 4 --timeout 120 -p no:cacheprovider
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

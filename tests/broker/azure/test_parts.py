@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from uamqp.broker import Refused
+from uamqp.broker import Azure, Refused
 from uamqp.broker.azure.address import parse
 from uamqp.broker.azure.agenda import Agenda
 from uamqp.broker.azure.batch import BATCH_FORMAT, unpacked
@@ -23,6 +23,17 @@ from uamqp.broker.nodes import Entry
 from uamqp.codec.message import Data, Message, Properties
 from uamqp.codec.values import Described, Symbol
 from uamqp.exceptions import DecodeError
+
+# -- options ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options", [{"hubs": {"h": 0}}, {"partitions": 0}, {"lock_duration": 0}, {"max_deliveries": -1}]
+)
+def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        Azure(**options)
+
 
 # -- agenda -------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,9 @@ class Azure:
         session_timeout: seconds that a client waits for the next session where it does not say how long.
         max_message_size: bytes of the largest message taken; the broker's own limit may be lower.
         keys: shared access keys by name, which tokens must be signed with; without, every token will do.
+
+    Raises:
+        ValueError: a number that cannot be.
     """
 
     queues: Sequence[str] = ()
@@ -40,3 +43,9 @@ class Azure:
     session_timeout: float = 65.0
     max_message_size: int = 1024 * 1024
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if min([self.partitions, *self.hubs.values()]) < 1:
+            raise ValueError("an event hub has one partition at least")
+        if min(self.lock_duration, self.max_deliveries, self.max_message_size) <= 0:
+            raise ValueError("lock_duration, max_deliveries and max_message_size must be more than 0")
