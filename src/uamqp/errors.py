@@ -120,17 +120,25 @@ class ErrorPolicy:
         return ErrorAction(retry=error.condition not in self.no_retry)
 
 
-class AMQPError(exceptions.AMQPError):
-    """The root of the errors of this module."""
+class _NoCondition:
+    """Stands for `condition` where an error has none: there are programs that tell errors apart by that."""
 
-    condition: Any
+    def __get__(self, error: object, cls: type | None = None) -> Any:
+        if error is None:
+            return self
+        raise AttributeError(f"{type(error).__name__} has no condition")
+
+
+class AMQPError(exceptions.AMQPError):
+    """The root of the errors of this module. Only those that the peer gave a condition have a `condition`."""
+
+    condition: Any = _NoCondition()
     description: Any
     info: Any
 
     def __init__(self, *args: Any) -> None:
         # The arguments are what `str` shows, as with any exception; the modern attributes are set beside them.
         Exception.__init__(self, *args)
-        self.condition = self.default_condition
         self.description = " ".join(str(arg) for arg in args)
         self.info = None
         self.remote = False
@@ -148,6 +156,8 @@ class _ConditionError(AMQPError):
         info: further facts of the peer: a dict with bytes keys, or None.
         action: what the policy says about it, or None where no policy was asked.
     """
+
+    condition: Any = None
 
     def __init__(
         self,

@@ -495,3 +495,19 @@ def test_keep_on_attach_is_told_of_every_attach(queue: str) -> None:
     assert properties is None or isinstance(properties, dict)
     assert target is not None
     client.close()
+
+
+def test_keep_only_errors_of_a_condition_have_one() -> None:
+    """Azure's library asks for the attribute, and goes by the class where there is none."""
+    with_condition = [errors.ConnectionClose, errors.LinkDetach, errors.MessageSendFailed, errors.VendorLinkDetach]
+    for kind in with_condition:
+        assert kind(ErrorCodes.NotFound).condition is ErrorCodes.NotFound
+    without = [
+        errors.AMQPConnectionError("text"),
+        errors.MessageHandlerError("text"),
+        errors.AuthenticationException("text"),
+        errors.TokenAuthFailure(401, b"text"),
+        errors.ClientTimeout("text"),
+        errors.MessageAlreadySettled(),
+    ]
+    assert not [error for error in without if hasattr(error, "condition")]
