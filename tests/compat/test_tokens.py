@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -546,6 +547,23 @@ async def test_renewal_while_receiving(services: Broker, check: Check, virtual: 
             await sender.send("message")
         assert len(await receiving) == 1
     assert virtual.next is None
+
+
+async def test_thirty_days(services: Broker, check: Check, virtual: Clock) -> None:
+    """Tokens of an hour: the peer always has one that is good, and never more of them than it must."""
+    auth = SASTokenAsync.from_shared_access_key("amqps://127.0.0.1/queue", "name", "key")
+    async with SendClientAsync(f"{services.url}/queue", auth=auth) as client:
+        end = virtual.now + timedelta(days=30).total_seconds()
+        renewals = 0
+        while virtual.now < end:
+            await virtual.wake()
+            renewals += 1
+            await eventually(lambda renewals=renewals: len(check.put) == renewals + 1)
+            assert auth.expires_at is not None
+            assert auth.expires_at - virtual.now > 3500
+        # At nine tenths of the life of each.
+        assert renewals == pytest.approx(30 * 24 / 0.9, rel=0.01)
+        await client.send_message_async(Message("still authorized"))
 
 
 async def test_refresh_window(services: Broker, check: Check, virtual: Clock) -> None:
