@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ..codec.definitions import Error
@@ -29,6 +30,7 @@ from .opening import Opening
 from .options import (
     CONNECT_TIMEOUT,
     DEFAULT,
+    FRAMES,
     IDLE_TIMEOUT,
     OPERATION_TIMEOUT,
     WEBSOCKET_SUBPROTOCOL,
@@ -43,6 +45,7 @@ from .recovery import Recovery, Repair
 from .request import Requests
 from .session import Session
 from .signal import Signal
+from .trace import traced
 
 if TYPE_CHECKING:
     from .receiver import Receiver
@@ -73,6 +76,7 @@ def connect(
     connect_to: tuple[str, int] | None = None,
     websocket_subprotocol: str = WEBSOCKET_SUBPROTOCOL,
     recovery: Recovery | None = None,
+    trace: bool = False,
 ) -> Opening[Connection]:
     """Connect to a broker: ``async with connect(url) as connection`` or ``connection = await connect(url)``.
 
@@ -103,6 +107,8 @@ def connect(
         websocket_subprotocol: the subprotocol to ask for.
         recovery: bring the connection back by itself when it is lost, with all that is on it; without one, whoever uses
             it is told the error.
+        trace: log every frame, decoded, at level DEBUG of the logger ``uamqp.frames``, without messages and secrets. It
+            slows everything down.
 
     Raises:
         AddressError: the URL, the proxy or a TLS file cannot be used, or a package is missing; nothing was sent.
@@ -134,6 +140,7 @@ def connect(
         connect_to=connect_to,
         websocket_subprotocol=websocket_subprotocol,
         recovery=recovery,
+        trace=partial(FRAMES.debug, "%s") if trace else None,
     )
     return Opening(lambda: open_connection(EventLoopDriver(), options))
 
@@ -201,7 +208,7 @@ class Connection(Observer):
             websocket=options.websocket and options.websocket(),
         )
         engine.start()
-        driver.run_engine(engine)
+        driver.run_engine(engine if options.trace is None else traced(engine, options.trace))
         left = max(0.0, options.connect_timeout - (driver.now() - started))
         if not await self._changed.wait_for(self._is_decided, left):
             raise OperationTimeout(

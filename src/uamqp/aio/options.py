@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,8 @@ CONNECT_TIMEOUT: Final = 15.0
 IDLE_TIMEOUT: Final = 30.0
 #: The subprotocol asked for when a WebSocket is opened: the registered name of AMQP 1.0.
 WEBSOCKET_SUBPROTOCOL: Final = "amqp"
+#: Where traces of frames go.
+FRAMES: Final = logging.getLogger("uamqp.frames")
 #: Deliveries that a receiver lets the peer send ahead of the application.
 PREFETCH: Final = 300
 
@@ -105,6 +108,8 @@ class ConnectionOptions:
     #: Makes the WebSocket that goes around AMQP.
     websocket: Callable[[], WebSocket] | None = None
     recovery: Recovery | None = None
+    #: Is given a line for each frame.
+    trace: Callable[[str], object] | None = None
     #: Other hosts that serve the same.
     alternatives: Sequence[Endpoint] = ()
 
@@ -141,6 +146,7 @@ def connection_options(
     connect_to: tuple[str, int] | None = None,
     websocket_subprotocol: str = WEBSOCKET_SUBPROTOCOL,
     recovery: Recovery | None = None,
+    trace: Callable[[str], object] | None = None,
 ) -> ConnectionOptions:
     """Check what `connect` was given. Raises AddressError or ValueError before anything is sent."""
     if max_frame_size < MIN_MAX_FRAME_SIZE:
@@ -199,6 +205,7 @@ def connection_options(
         proxy=proxy,
         websocket=_websocket(endpoint, hostname, websocket_subprotocol) if endpoint.websocket else None,
         recovery=recovery,
+        trace=trace,
         alternatives=() if recovery is None else [_alternative(url, endpoint) for url in recovery.alternatives],
     )
     return options if container_id is None else replace(options, container_id=container_id)

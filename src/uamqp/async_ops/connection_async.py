@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlparse
 from uuid import uuid4
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from .receiver_async import MessageReceiverAsync
 
 _log = logging.getLogger(__name__)
+#: Where frames have always been logged with `debug`.
+_FRAMES: Final = logging.getLogger("uamqp.c_uamqp")
 
 _CONSUMED: Final = (
     "The supplied authentication has already been consumed by another connection. Please create a fresh instance."
@@ -202,6 +205,7 @@ class ConnectionAsync(LoopBound):
             allow_plaintext_credentials=auth.use_tls is False,
             proxy=auth.proxy,
             websocket_subprotocol=_WEBSOCKET_SUBPROTOCOL,
+            trace=partial(_FRAMES.info, "%s") if self._debug else None,
         )
         # The certificate must be for the host that is connected to; open names the host that is wanted there.
         return replace(options, hostname=self._peer.host or endpoint.host)

@@ -1,4 +1,4 @@
-"""The command line: ``uamqp broker | send | receive | ping``. Needs the extra ``uamqp[cli]``."""
+"""The command line: ``uamqp broker | send | receive | ping | decode``. Needs the extra ``uamqp[cli]``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 import uamqp
 
-from . import broker, ping, receive, send
+from . import broker, decode, ping, receive, send
 
 app = typer.Typer(
     name="uamqp",
@@ -37,5 +37,6 @@ app.command("broker")(broker.broker)
 app.command("send")(send.send)
 app.command("receive")(receive.receive)
 app.command("ping")(ping.ping)
+app.command("decode")(decode.decode)
 
 __all__ = ["app"]

@@ -22,6 +22,7 @@ from __future__ import annotations
 import ssl
 from collections import abc
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Unpack
 
 from .. import aio
@@ -30,6 +31,7 @@ from ..aio.credit import CreditPolicy, Manual, OnDemand, Prefetch
 from ..aio.options import (
     CONNECT_TIMEOUT,
     DEFAULT,
+    FRAMES,
     IDLE_TIMEOUT,
     OPERATION_TIMEOUT,
     PREFETCH,
@@ -107,6 +109,7 @@ def connect(
     connect_to: tuple[str, int] | None = None,
     websocket_subprotocol: str = WEBSOCKET_SUBPROTOCOL,
     recovery: Recovery | None = None,
+    trace: bool = False,
 ) -> Connection:
     """Connect to a broker; as `uamqp.aio.connect`."""
     options = connection_options(
@@ -132,6 +135,7 @@ def connect(
         connect_to=connect_to,
         websocket_subprotocol=websocket_subprotocol,
         recovery=recovery,
+        trace=partial(FRAMES.debug, "%s") if trace else None,
     )
     driver = BlockingDriver()
     connection = Connection(driver.run(open_connection(driver, options)), driver)
