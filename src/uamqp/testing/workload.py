@@ -1,0 +1,397 @@
+"""Programs for the simulator: producers and consumers that do by chance what programs do, and keep accounts.
+
+They connect again by themselves after a failure, as a program has to. What is in doubt they send again, or not,
+as their seed says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+from ..aio import Connection, Manual, OnDemand, Prefetch, Receiver, Sender, connect
+from ..engine.delivery import IncomingDelivery
+from ..exceptions import AMQPError, BatchFailed, OperationTimeout
+from .ledger import Ledger, Outcome, outcome_of
+
+T = TypeVar("T")
+
+#: What is worth another try, whatever the program promises: nobody has the message.
+_HARMLESS = (Outcome.NOT_SENT, Outcome.RELEASED, Outcome.MODIFIED)
+
+#: Connections that a worker makes before it gives up; faults are fewer.
+_PATIENCE = 60
+
+
+class Cancelled(Exception):
+    """A worker cancelled a call of its own."""
+
+
+class World(Protocol):
+    """What workers need to know of the simulation that they run in."""
+
+    ledger: Ledger
+    url: str
+    address: str
+    #: More arguments of `connect`.
+    connect_options: Mapping[str, Any]
+
+    def note(self, who: str, what: str) -> None:
+        """Write a line into the trace."""
+
+    def now(self) -> float:
+        """Virtual seconds."""
+
+
+class Worker:
+    """One program: connects, does its work, and connects again until that is done."""
+
+    def __init__(self, world: World, name: str, random: Random) -> None:
+        self.world = world
+        self.ledger = world.ledger
+        self.name = name
+        self.random = random
+        self.connections = 0
+        self.timeout = random.choice((0.5, 2.0, 10.0))
+        self._options: dict[str, Any] = {
+            "timeout": self.timeout,
+            "connect_timeout": random.choice((1.0, 5.0)),
+            "idle_timeout": random.choice((5.0, 30.0)),
+            "max_frame_size": random.choice((512, 4096, 65_536)),
+        }
+        self.cancels = random.random() < 0.3
+
+    def note(self, what: str) -> None:
+        """Write a line into the trace."""
+        self.world.note(self.name, what)
+
+    async def run(self) -> None:
+        """Work until it is done."""
+        while not self.done() and self.connections < _PATIENCE:
+            self.connections += 1
+            try:
+                await self._one_connection()
+            except AMQPError as error:
+                self.ledger.failed(self.name, error)
+                self.note(f"failed: {error!r}")
+                await asyncio.sleep(self.random.random())
+
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        raise NotImplementedError
+
+    async def work(self, connection: Connection) -> None:
+        """Do some of it."""
+        raise NotImplementedError
+
+    async def _one_connection(self) -> None:
+        options = {**self._options, **self.world.connect_options}
+        name = f"{self.name}-{self.connections}"
+        connection = await self.call(
+            "connect",
+            connect(self.world.url, container_id=name, **options).open(),
+            options["connect_timeout"],
+        )
+        self.note("connected")
+        try:
+            await self.work(connection)
+        finally:
+            await self.call("close", connection.close(), self.timeout)
+            self.note("closed")
+
+    async def call(self, what: str, operation: Coroutine[Any, Any, T], limit: float) -> T:
+        """One call, which must be over after so many seconds."""
+        with self.ledger.timed(f"{self.name}: {what}", limit, self.world.now):
+            return await operation
+
+    async def perhaps_cancelled(self, operation: Coroutine[Any, Any, T]) -> T:
+        """Await it, or begin it and cancel it somewhere; raises Cancelled then."""
+        if not self.cancels or self.random.random() < 0.7:
+            return await operation
+        task = asyncio.ensure_future(operation)
+        task.set_name(f"{self.name} to be cancelled")
+        for _ in range(self.random.randrange(6)):
+            await asyncio.sleep(0)
+        if self.random.random() < 0.5:
+            await asyncio.sleep(self.random.random() * 0.02)
+        if not task.done():
+            self.note("cancels")
+            task.cancel()
+            await asyncio.wait([task])
+            if task.cancelled():
+                raise Cancelled
+        return await task
+
+
+class Producer(Worker):
+    """Sends its messages, one way or another."""
+
+    def __init__(self, world: World, name: str, random: Random, count: int) -> None:
+        super().__init__(world, name, random)
+        self._todo = deque(f"{name}.{number}" for number in range(count))
+        self._attempts = 0
+        self._at_least_once = random.random() < 0.7
+        self._large = random.random() < 0.2
+        self._settle_mode = random.choice(("mixed", "mixed", "unsettled"))
+
+    def done(self) -> bool:
+        return not self._todo
+
+    async def work(self, connection: Connection) -> None:
+        link = f"{self.name}/{self.connections}"
+        sender = await self.call(
+            "attach",
+            connection.sender(self.world.address, name=link, settle_mode=self._settle_mode).open(),
+            2 * self.timeout,
+        )
+        while self._todo and sender.error is None:
+            way = self.random.choice((self._send, self._send, self._send_settled, self._send_nowait, self._send_many))
+            await way(sender)
+            if self.random.random() < 0.1:
+                await asyncio.sleep(self.random.random() * 0.2)
+        if self.random.random() < 0.5:
+            await self.call("detach", sender.close(), self.timeout)
+
+    # -- accounts ------------------------------------------------------------------------------------------------
+
+    def _attempt(self, message: str, link: str) -> tuple[str, bytes]:
+        self._attempts += 1
+        token = f"{message}#{self._attempts}"
+        padding = self.random.randrange(3000) if self._large else self.random.randrange(60)
+        body = f"{token} ".encode() + bytes(padding)
+        self.ledger.attempt(token, body, link)
+        self.note(f"sends {token}, {len(body)} bytes")
+        return token, body
+
+    def _told(self, message: str, token: str, outcome: Outcome, again: bool | None = None) -> None:
+        self.ledger.told(token, outcome)
+        self.note(f"is told that {token} is {outcome.value}")
+        if again is None:
+            again = self._at_least_once
+        if outcome in _HARMLESS or (outcome is Outcome.IN_DOUBT and again):
+            self._todo.append(message)
+
+    def _take(self, most: int) -> list[str]:
+        return [self._todo.popleft() for _ in range(min(most, len(self._todo)))]
+
+    def _raised(self, error: BaseException) -> Outcome:
+        if isinstance(error, Cancelled):
+            return Outcome.IN_DOUBT
+        self.ledger.failed(self.name, error)
+        return outcome_of(error)
+
+    # -- the ways to send ----------------------------------------------------------------------------------------
+
+    async def _send(self, sender: Sender) -> None:
+        for message in self._take(self.random.randint(1, 3)):
+            token, body = self._attempt(message, sender.name)
+            outcome = Outcome.ACCEPTED
+            try:
+                await self.call("send", self.perhaps_cancelled(sender.send(body)), self.timeout)
+            except (AMQPError, Cancelled) as error:
+                outcome = self._raised(error)
+            self._told(message, token, outcome)
+
+    async def _send_settled(self, sender: Sender) -> None:
+        if self._settle_mode == "unsettled":
+            return
+        for message in self._take(1):
+            token, body = self._attempt(message, sender.name)
+            # Written is all that is known of it.
+            outcome = Outcome.IN_DOUBT
+            try:
+                await self.call("send settled", self.perhaps_cancelled(sender.send(body, settled=True)), self.timeout)
+            except (AMQPError, Cancelled) as error:
+                outcome = self._raised(error)
+            self._told(message, token, outcome, again=False)
+
+    async def _send_nowait(self, sender: Sender) -> None:
+        under_way = []
+        for message in self._take(self.random.randint(1, 4)):
+            token, body = self._attempt(message, sender.name)
+            try:
+                under_way.append((message, token, sender.send_nowait(body)))
+            except AMQPError as error:
+                self._told(message, token, self._raised(error))
+        for message, token, delivery in under_way:
+            outcome = Outcome.ACCEPTED
+            try:
+                await self.call("settlement", self.perhaps_cancelled(sender.settlement(delivery)), self.timeout)
+            except (AMQPError, Cancelled) as error:
+                outcome = self._raised(error)
+            self._told(message, token, outcome)
+
+    async def _send_many(self, sender: Sender) -> None:
+        messages = self._take(self.random.randint(1, 6))
+        taken: list[tuple[str, str]] = []
+        if self.random.random() < 0.5:
+            source: Any = self._bodies(messages, taken, sender.name)
+        else:
+            source = self._bodies_in_time(messages, taken, sender.name)
+        failures: dict[int, Outcome] = {}
+        others = Outcome.ACCEPTED
+        try:
+            limit = self.timeout * (len(messages) + 1)
+            count = await self.call("send_many", self.perhaps_cancelled(sender.send_many(source)), limit)
+            self.ledger.demand("send_many tells how many", count == len(taken), f"{self.name}: {count} of {len(taken)}")
+        except BatchFailed as error:
+            failures = {place: outcome_of(failure) for place, failure in error.failures.items()}
+        except (AMQPError, Cancelled) as error:
+            self._raised(error)
+            others = Outcome.IN_DOUBT
+        for place, (message, token) in enumerate(taken):
+            self._told(message, token, failures.get(place, others))
+        self._todo.extend(messages[len(taken) :])
+
+    def _bodies(self, messages: list[str], taken: list[tuple[str, str]], link: str) -> Iterator[bytes]:
+        for message in messages:
+            token, body = self._attempt(message, link)
+            taken.append((message, token))
+            yield body
+
+    async def _bodies_in_time(
+        self, messages: list[str], taken: list[tuple[str, str]], link: str
+    ) -> AsyncIterator[bytes]:
+        for body in self._bodies(messages, taken, link):
+            yield body
+            if self.random.random() < 0.3:
+                await asyncio.sleep(self.random.random() * 0.01)
+
+
+class Consumer(Worker):
+    """Receives until it is told that no more will come, and settles one way or another."""
+
+    def __init__(self, world: World, name: str, random: Random, finished: Callable[[], bool]) -> None:
+        super().__init__(world, name, random)
+        self._finished = finished
+        self._settle_mode = random.choice(("first", "second"))
+        self._sender_settle_mode = "settled" if world.ledger.at_most_once else "mixed"
+        self._fickle = random.random() < 0.6
+        #: Of the present link: what was settled for good, as far as this side knows.
+        self._said: list[str] = []
+
+    def done(self) -> bool:
+        return self._finished()
+
+    async def work(self, connection: Connection) -> None:
+        self._said = []
+        prefetch = self.random.choice((1, 2, 10, 300))
+        credit = self.random.choice((None, None, OnDemand(), Manual()))
+        receiver = await self.call(
+            "attach",
+            connection.receiver(
+                self.world.address,
+                name=f"{self.name}/{self.connections}",
+                settle_mode=self._settle_mode,
+                sender_settle_mode=self._sender_settle_mode,
+                credit=credit if credit is not None else Prefetch(prefetch),
+            ).open(),
+            2 * self.timeout,
+        )
+        for _ in range(self.random.randint(1, 6)):
+            if self.done():
+                break
+            if isinstance(credit, Manual):
+                receiver.flow(self.random.randint(1, 5))
+            way = self.random.choice((self._receive, self._receive_many, self._iterate, self._drain))
+            await way(receiver)
+            if self.random.random() < 0.2:
+                await asyncio.sleep(self.random.random() * 0.3)
+        if self.random.random() < 0.6:
+            await self.call("detach", receiver.close(), self.timeout)
+            if receiver._endpoint.remote_detach is not None and self._settle_mode == "first":
+                # The peer answered detach, so it has read all that was said before.
+                for token in self._said:
+                    self.ledger.confirmed(token)
+
+    # -- the ways to receive -------------------------------------------------------------------------------------
+
+    async def _receive(self, receiver: Receiver) -> None:
+        try:
+            delivery = await self.call("receive", self.perhaps_cancelled(receiver.receive()), self.timeout)
+        except (OperationTimeout, Cancelled):
+            return
+        await self._handle(receiver, [delivery])
+
+    async def _receive_many(self, receiver: Receiver) -> None:
+        most = self.random.randint(1, 5)
+        try:
+            deliveries = await self.call(
+                "receive_many", self.perhaps_cancelled(receiver.receive_many(most)), self.timeout
+            )
+        except Cancelled:
+            return
+        await self._handle(receiver, deliveries)
+
+    async def _iterate(self, receiver: Receiver) -> None:
+        try:
+            async with asyncio.timeout(self.timeout):
+                async for delivery in receiver:
+                    await self._handle(receiver, [delivery])
+                    if self.random.random() < 0.3:
+                        break
+        except OperationTimeout:
+            raise
+        except TimeoutError:
+            pass
+
+    async def _drain(self, receiver: Receiver) -> None:
+        try:
+            await self.call("drain", self.perhaps_cancelled(receiver.drain()), self.timeout)
+        except (OperationTimeout, Cancelled):
+            return
+        if receiver.queued:
+            await self._receive_many(receiver)
+        if receiver.error is None:
+            receiver.flow(self.random.randint(1, 10))
+
+    # -- outcomes ------------------------------------------------------------------------------------------------
+
+    async def _handle(self, receiver: Receiver, deliveries: list[IncomingDelivery]) -> None:
+        """Settle them, in any order, and make sure of that where the link has a way to."""
+        if self._fickle:
+            self.random.shuffle(deliveries)
+        for delivery in deliveries:
+            token = self.ledger.delivered(delivery.body, presettled=delivery.presettled)
+            self.note(f"gets {token}")
+            if delivery.presettled:
+                continue
+            if self._settle(delivery, token) and self._settle_mode == "second":
+                await self._confirm(receiver, delivery, token)
+
+    def _settle(self, delivery: IncomingDelivery, token: str) -> bool:
+        """Whether something was said."""
+        fate = self.random.random() if self._fickle else 1.0
+        if fate < 0.05:
+            return False
+        try:
+            if fate < 0.15:
+                delivery.release()
+            elif fate < 0.25:
+                delivery.modify(delivery_failed=True)
+            else:
+                if fate < 0.3:
+                    delivery.reject("amqp:not-allowed", "not today")
+                else:
+                    delivery.accept()
+                self.ledger.removing(token)
+                self._said.append(token)
+                self.note(f"settles {token}")
+        except AMQPError as error:
+            self.ledger.failed(self.name, error)
+            return False
+        return True
+
+    async def _confirm(self, receiver: Receiver, delivery: IncomingDelivery, token: str) -> None:
+        if self.random.random() < 0.3:
+            return
+        try:
+            await self.call("confirmed", self.perhaps_cancelled(receiver.confirmed(delivery)), self.timeout)
+        except (OperationTimeout, Cancelled):
+            return
+        if self._said and self._said[-1] == token:
+            self.ledger.confirmed(token)
+            self.note(f"knows that {token} is settled")
