@@ -7,8 +7,10 @@ FOLDER ?= .
 URL    ?=
 ROUNDS ?=
 OUTPUT ?=
+RUNS   ?= 5000
+SEED   ?= 0
 
-.PHONY: demo test test-brokers test-azure lint format types compiled bench bench-cost clean
+.PHONY: demo test test-brokers test-azure lint format types compiled bench bench-cost simulate clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/move_files.py demo "$(FOLDER)" $(if $(URL),--url "$(URL)")
@@ -50,6 +52,10 @@ bench: $(VENV)/.test
 # What must not grow: cost per message against links, unsettled deliveries and connections; memory.
 bench-cost: $(VENV)/.test
 	$(BIN)/python -m bench.cost $(if $(OUTPUT),--output $(OUTPUT))
+
+# Client and broker on virtual time, over a network that fails; see docs/testing.md.
+simulate: $(VENV)/.test
+	$(BIN)/python -m uamqp.testing simulate --runs $(RUNS) --seed $(SEED) --processes "$$(nproc)"
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from .network import Network
@@ -64,6 +65,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if timeout == 0:
             self._turns += 1
             if self._turns > _MAX_TURNS:
+                self._turns = 0
                 raise Stuck(f"{_MAX_TURNS} turns of the loop, and no time has passed{self._who_waits()}")
             return
         self._turns = 0
@@ -92,7 +94,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         # Who calls in from another thread finds no loop that sleeps.
         pass
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
         """Not here: what a thread does takes real time."""
         raise RuntimeError("a loop on virtual time has no threads")
 
@@ -161,8 +165,15 @@ def shut_down(loop: VirtualLoop) -> None:
     for task in tasks:
         task.cancel()
     try:
-        if tasks:
-            loop.run_until_complete(asyncio.wait(tasks))
+        try:
+            if tasks:
+                loop.run_until_complete(asyncio.wait(tasks))
+        except Stuck:
+            # They do not listen; this ends them without asking, and what they say to it is of no interest.
+            for task in tasks:
+                with suppress(BaseException):
+                    cast(Coroutine[Any, Any, Any], task.get_coro()).close()
+            raise
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         if loop.network is not None:

@@ -109,10 +109,12 @@ class Ledger:
     """The accounts of all messages of a run.
 
     Attributes:
+        quiet: there are no faults, and nothing may fail.
         at_most_once: some consumer takes messages settled: what is lost on the way to it is lost.
         checks: how many comparisons `check` made, by rule.
     """
 
+    quiet: bool = False
     at_most_once: bool = False
     accounts: dict[str, Account] = field(default_factory=dict)
     checks: Counter[str] = field(default_factory=Counter)
@@ -171,11 +173,16 @@ class Ledger:
 
     # -- the consumer's account ----------------------------------------------------------------------------------
 
-    def delivered(self, body: bytes, *, presettled: bool = False) -> str:
-        """A consumer got a message. Returns its token, "" where that is nobody's."""
+    def delivered(self, body: bytes, *, presettled: bool = False, failures: int = 0) -> str:
+        """A consumer got a message, which is said to have failed before. Returns its token, "" where it is nobody's."""
         account = self._known(body, "delivered")
         if account is None:
             return ""
+        self.demand(
+            "only consumers let messages fail",
+            failures <= account.delivered,
+            f"{account.token} failed {failures} times and was seen {account.delivered} times",
+        )
         account.delivered += 1
         if presettled:
             account.removals += 1
@@ -213,6 +220,7 @@ class Ledger:
     def failed(self, who: str, error: BaseException) -> None:
         """A call of the program raised."""
         self.demand("errors are typed", isinstance(error, AMQPError), f"{who}: {error!r}")
+        self.demand("without faults nothing fails", not self.quiet or isinstance(error, Rejected), f"{who}: {error!r}")
         self.demand(
             "both ends keep the protocol",
             not isinstance(error, ProtocolError | DecodeError | EncodeError),

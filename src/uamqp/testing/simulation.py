@@ -20,7 +20,7 @@ from ..exceptions import AMQPError
 from .clock import Stuck, VirtualLoop, shut_down
 from .ledger import Ledger, Violation
 from .network import Conditions, How, Network, Way, Wire
-from .workload import Consumer, Producer, Worker
+from .workload import Consumer, Pair, Producer, Worker
 
 _PORT: Final = 5672
 _ADDRESS: Final = "q"
@@ -127,11 +127,12 @@ class Simulation:
         self.connect_options = connect_options
         self.address = _ADDRESS
         self.url = f"amqp://127.0.0.1:{_PORT}"
-        self.network = Network(f"network {seed}", _conditions(random))
-        self.ledger = Ledger(at_most_once=random.random() < 0.1)
+        self._faults_left = random.choice((0, 1, 2, 3, 5, 8)) if faults is None else faults
+        quiet = not self._faults_left
+        self.network = Network(f"network {seed}", _conditions(random, quiet))
+        self.ledger = Ledger(quiet=quiet, at_most_once=random.random() < 0.1)
         self.result = Result(seed, checks=self.ledger.checks, faults=self.network.faults)
         self._digest = blake2b(digest_size=16)
-        self._faults_left = random.choice((0, 1, 2, 3, 5, 8)) if faults is None else faults
         self._loop = VirtualLoop(self.network)
         self.network.on_connect = self._on_connect
         self.network.on_bytes = self._on_bytes
@@ -196,7 +197,7 @@ class Simulation:
         # In the order in which they were made, which a set would not keep.
         tasks = [self._loop.create_task(worker.run(), name=worker.name) for worker in workers]
         for task, worker in zip(tasks, workers, strict=True):
-            if isinstance(worker, Producer):
+            if not isinstance(worker, Consumer):
                 task.add_done_callback(self._producer_finished)
         trouble = self._loop.create_task(self._trouble(), name="trouble")
         _, late = await asyncio.wait([*tasks, trouble], timeout=_PATIENCE)
@@ -218,7 +219,13 @@ class Simulation:
         for number in range(self._producing):
             count = random.randint(1, 8)
             self.result.messages += count
-            workers.append(Producer(self, f"producer{number}", Random(f"producer {number} {seed}"), count))
+            producer = Producer(self, f"producer{number}", Random(f"producer {number} {seed}"), count)
+            if random.random() < 0.7:
+                workers.append(producer)
+                continue
+            name = f"pair{number}"
+            consumer = Consumer(self, f"{name}c", Random(f"partner {number} {seed}"), producer.done)
+            workers.append(Pair(self, name, Random(f"pair {number} {seed}"), producer, consumer))
         for number in range(random.randint(0, 2)):
             workers.append(
                 Consumer(self, f"consumer{number}", Random(f"consumer {number} {seed}"), lambda: not self._producing)
@@ -290,16 +297,18 @@ class Simulation:
         queue = self._queue
         deadline = self.now() + _SILENCE
         try:
-            async with connect(self.url, container_id="last", idle_timeout=None) as connection:
-                async with connection.receiver(_ADDRESS, name="last", prefetch=3) as receiver:
-                    while queue.length and self.now() < deadline:
-                        for delivery in await receiver.receive_many(2, timeout=5.0):
-                            token = self.ledger.delivered(delivery.body)
-                            self.note("last", f"gets {token}")
-                            self.ledger.removing(token)
-                            delivery.accept()
-                        # What was accepted in this turn is gone in the next.
-                        await asyncio.sleep(0.01)
+            async with (
+                connect(self.url, container_id="last", idle_timeout=None) as connection,
+                connection.receiver(_ADDRESS, name="last", prefetch=3) as receiver,
+            ):
+                while queue.length and self.now() < deadline:
+                    for delivery in await receiver.receive_many(2, timeout=5.0):
+                        token = self.ledger.delivered(delivery.body)
+                        self.note("last", f"gets {token}")
+                        self.ledger.removing(token)
+                        delivery.accept()
+                    # What was accepted in this turn is gone in the next.
+                    await asyncio.sleep(0.01)
         except AMQPError as error:
             self.ledger.failed("last", error)
             self.ledger.fault("all is well after the faults", f"{error!r}")
@@ -318,12 +327,11 @@ class Simulation:
         demand("the broker forgets its clients", not self._broker.connections, f"{self._broker.connections}")
 
 
-def _conditions(random: Random) -> Conditions:
-    slow = random.choice((0.001, 0.01, 0.2))
+def _conditions(random: Random, quiet: bool) -> Conditions:
+    slow = 0.001 if quiet else random.choice((0.001, 0.01, 0.2))
     return Conditions(
         latency=(random.choice((0.0, slow / 2)), slow),
         whole=random.choice((1.0, 0.7, 0.2)),
         buffer=random.choice((None, None, 300, 4000)),
         smallest=random.choice((1, 50)),
     )
-

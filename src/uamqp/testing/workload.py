@@ -14,13 +14,16 @@ from typing import Any, Protocol, TypeVar
 
 from ..aio import Connection, Manual, OnDemand, Prefetch, Receiver, Sender, connect
 from ..engine.delivery import IncomingDelivery
-from ..exceptions import AMQPError, BatchFailed, OperationTimeout
+from ..exceptions import AMQPError, BatchFailed, LocalProtocolError, OperationTimeout
 from .ledger import Ledger, Outcome, outcome_of
 
 T = TypeVar("T")
 
 #: What is worth another try, whatever the program promises: nobody has the message.
 _HARMLESS = (Outcome.NOT_SENT, Outcome.RELEASED, Outcome.MODIFIED)
+
+#: Virtual seconds in which the end of a connection is noticed, whatever happened to it.
+FOR_EVER = 120.0
 
 #: Connections that a worker makes before it gives up; faults are fewer.
 _PATIENCE = 60
@@ -55,7 +58,8 @@ class Worker:
         self.name = name
         self.random = random
         self.connections = 0
-        self.timeout = random.choice((0.5, 2.0, 10.0))
+        # Where nothing fails, a time-out that runs out is a failure, too.
+        self.timeout = 20.0 if self.ledger.quiet else random.choice((0.5, 2.0, 10.0))
         self._options: dict[str, Any] = {
             "timeout": self.timeout,
             "connect_timeout": random.choice((1.0, 5.0)),
@@ -107,6 +111,11 @@ class Worker:
         with self.ledger.timed(f"{self.name}: {what}", limit, self.world.now):
             return await operation
 
+    async def pause(self) -> None:
+        """Do nothing for a while: sometimes for so long that only heartbeats keep the connection."""
+        if self.random.random() < 0.2:
+            await asyncio.sleep(self.random.choice((0.01, 0.3, 0.3, 60.0)) * self.random.random())
+
     async def perhaps_cancelled(self, operation: Coroutine[Any, Any, T]) -> T:
         """Await it, or begin it and cancel it somewhere; raises Cancelled then."""
         if not self.cancels or self.random.random() < 0.7:
@@ -150,8 +159,7 @@ class Producer(Worker):
         while self._todo and sender.error is None:
             way = self.random.choice((self._send, self._send, self._send_settled, self._send_nowait, self._send_many))
             await way(sender)
-            if self.random.random() < 0.1:
-                await asyncio.sleep(self.random.random() * 0.2)
+            await self.pause()
         if self.random.random() < 0.5:
             await self.call("detach", sender.close(), self.timeout)
 
@@ -189,8 +197,10 @@ class Producer(Worker):
         for message in self._take(self.random.randint(1, 3)):
             token, body = self._attempt(message, sender.name)
             outcome = Outcome.ACCEPTED
+            # Without a time-out of its own, a call ends with its connection at the latest.
+            timeout, limit = (None, FOR_EVER) if self.random.random() < 0.2 else (self.timeout, self.timeout)
             try:
-                await self.call("send", self.perhaps_cancelled(sender.send(body)), self.timeout)
+                await self.call("send", self.perhaps_cancelled(sender.send(body, timeout=timeout)), limit)
             except (AMQPError, Cancelled) as error:
                 outcome = self._raised(error)
             self._told(message, token, outcome)
@@ -238,7 +248,7 @@ class Producer(Worker):
             count = await self.call("send_many", self.perhaps_cancelled(sender.send_many(source)), limit)
             self.ledger.demand("send_many tells how many", count == len(taken), f"{self.name}: {count} of {len(taken)}")
         except BatchFailed as error:
-            failures = {place: outcome_of(failure) for place, failure in error.failures.items()}
+            failures = {place: self._raised(failure) for place, failure in error.failures.items()}
         except (AMQPError, Cancelled) as error:
             self._raised(error)
             others = Outcome.IN_DOUBT
@@ -294,13 +304,18 @@ class Consumer(Worker):
         for _ in range(self.random.randint(1, 6)):
             if self.done():
                 break
+            if credit is None:
+                self.ledger.demand(
+                    "credit stays within what was asked for",
+                    receiver.queued + receiver.credit <= prefetch or receiver.error is not None,
+                    f"{self.name}: {receiver.queued} here and {receiver.credit} more of {prefetch}",
+                )
             if isinstance(credit, Manual):
                 receiver.flow(self.random.randint(1, 5))
             way = self.random.choice((self._receive, self._receive_many, self._iterate, self._drain))
             await way(receiver)
-            if self.random.random() < 0.2:
-                await asyncio.sleep(self.random.random() * 0.3)
-        if self.random.random() < 0.6:
+            await self.pause()
+        if self.ledger.quiet or self.random.random() < 0.6:
             await self.call("detach", receiver.close(), self.timeout)
             if receiver._endpoint.remote_detach is not None and self._settle_mode == "first":
                 # The peer answered detach, so it has read all that was said before.
@@ -341,12 +356,15 @@ class Consumer(Worker):
     async def _drain(self, receiver: Receiver) -> None:
         try:
             await self.call("drain", self.perhaps_cancelled(receiver.drain()), self.timeout)
-        except (OperationTimeout, Cancelled):
+        except Cancelled:
+            return
+        except OperationTimeout as error:
+            self.ledger.failed(self.name, error)
             return
         if receiver.queued:
             await self._receive_many(receiver)
-        if receiver.error is None:
-            receiver.flow(self.random.randint(1, 10))
+        if receiver.error is None and not receiver.queued:
+            receiver.flow(1)
 
     # -- outcomes ------------------------------------------------------------------------------------------------
 
@@ -355,7 +373,8 @@ class Consumer(Worker):
         if self._fickle:
             self.random.shuffle(deliveries)
         for delivery in deliveries:
-            token = self.ledger.delivered(delivery.body, presettled=delivery.presettled)
+            failures = (delivery.message.header.delivery_count or 0) if self.ledger.quiet else 0
+            token = self.ledger.delivered(delivery.body, presettled=delivery.presettled, failures=failures)
             self.note(f"gets {token}")
             if delivery.presettled:
                 continue
@@ -380,18 +399,52 @@ class Consumer(Worker):
                 self.ledger.removing(token)
                 self._said.append(token)
                 self.note(f"settles {token}")
+                if self.random.random() < 0.1:
+                    self._settle_again(delivery)
         except AMQPError as error:
             self.ledger.failed(self.name, error)
             return False
         return True
+
+    def _settle_again(self, delivery: IncomingDelivery) -> None:
+        refused = False
+        try:
+            delivery.release()
+        except LocalProtocolError:
+            refused = True
+        self.ledger.demand("the first outcome counts", refused, f"{self.name}: {delivery!r} was settled twice")
 
     async def _confirm(self, receiver: Receiver, delivery: IncomingDelivery, token: str) -> None:
         if self.random.random() < 0.3:
             return
         try:
             await self.call("confirmed", self.perhaps_cancelled(receiver.confirmed(delivery)), self.timeout)
-        except (OperationTimeout, Cancelled):
+        except Cancelled:
+            return
+        except OperationTimeout as error:
+            self.ledger.failed(self.name, error)
             return
         if self._said and self._said[-1] == token:
             self.ledger.confirmed(token)
             self.note(f"knows that {token} is settled")
+
+
+class Pair(Worker):
+    """A producer and a consumer that share a connection and its session."""
+
+    def __init__(self, world: World, name: str, random: Random, producer: Producer, consumer: Consumer) -> None:
+        super().__init__(world, name, random)
+        self._both = producer, consumer
+        # One connection has one time-out.
+        producer.timeout = consumer.timeout = self.timeout
+
+    def done(self) -> bool:
+        return self._both[0].done()
+
+    async def work(self, connection: Connection) -> None:
+        for worker in self._both:
+            worker.connections = self.connections
+        outcomes = await asyncio.gather(*(worker.work(connection) for worker in self._both), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome

@@ -1,0 +1,116 @@
+"""``python -m uamqp.testing simulate``: many runs of the simulator, and what came of them.
+
+Not in `__main__`, where processes that share the work would not find it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from .simulation import Result, simulate
+
+#: Runs that a process does before it reports.
+_BATCH = 25
+#: Failures that are shown with their last events.
+_SHOWN = 3
+
+
+@dataclass
+class Sum:
+    """What came of many runs.
+
+    Attributes:
+        reports: of the runs that failed, by seed.
+    """
+
+    runs: int = 0
+    messages: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
+    reports: dict[int, str] = field(default_factory=dict)
+
+    def add(self, result: Result) -> None:
+        """One more run."""
+        self.runs += 1
+        self.messages += result.messages
+        self.attempts += result.attempts
+        self.seconds += result.seconds
+        self.faults.update(result.faults)
+        self.checks.update(result.checks)
+        if result.violations:
+            self.reports[result.seed] = result.report()
+
+    def join(self, other: Sum) -> None:
+        """The runs of another process."""
+        self.runs += other.runs
+        self.messages += other.messages
+        self.attempts += other.attempts
+        self.seconds += other.seconds
+        self.faults.update(other.faults)
+        self.checks.update(other.checks)
+        self.reports.update(other.reports)
+
+
+def _some(seeds: range) -> Sum:
+    result = Sum()
+    for seed in seeds:
+        result.add(simulate(seed))
+    # Each run leaves a loop and all that hung on it, in circles.
+    gc.collect()
+    return result
+
+
+def _all(seeds: range, processes: int) -> Iterator[Sum]:
+    batches: Iterable[range] = [seeds[start : start + _BATCH] for start in range(0, len(seeds), _BATCH)]
+    if processes == 1:
+        yield from map(_some, batches)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap_unordered(_some, batches)
+
+
+def _table(title: str, counts: Counter[str]) -> list[str]:
+    return [f"{title}: {counts.total():,}", *(f"  {count:>12,}  {name}" for name, count in counts.most_common())]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the arguments say; 1 where a run failed."""
+    parser = argparse.ArgumentParser("python -m uamqp.testing", description="Tests of programs that use AMQP.")
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("simulate", help="run the simulator with many seeds")
+    command.add_argument("--runs", type=int, default=1000, help="how many runs (default: 1000)")
+    command.add_argument("--seed", type=int, default=0, help="the first seed; each run takes the next one (default: 0)")
+    command.add_argument("--processes", type=int, default=1, help="how many processes share the work (default: 1)")
+    command.add_argument(
+        "--trace", action="store_true", help="print all that happens in the first run, and do no other"
+    )
+    chosen = parser.parse_args(arguments)
+    if chosen.trace:
+        result = simulate(chosen.seed)
+        print(result.report(len(result.trace)))
+        return int(bool(result.violations))
+    started = time.perf_counter()
+    total = Sum()
+    for part in _all(range(chosen.seed, chosen.seed + chosen.runs), chosen.processes):
+        total.join(part)
+    elapsed = time.perf_counter() - started
+    for _, report in sorted(total.reports.items())[:_SHOWN]:
+        print(report)
+    lines = [
+        f"{total.runs:,} runs in {elapsed:.1f} s: {total.runs / elapsed:,.0f} a second, "
+        f"{total.seconds / 3600:,.1f} hours of virtual time",
+        f"messages: {total.messages:,}, attempts to send them: {total.attempts:,}",
+        *_table("faults", total.faults),
+        *_table("comparisons", total.checks),
+        f"failures: {len(total.reports):,}" + "".join(f" {seed}" for seed in sorted(total.reports)),
+    ]
+    print("\n".join(lines))
+    return int(bool(total.reports))

@@ -1,0 +1,199 @@
+"""Bugs to plant: each is a method of the library with one piece of its text replaced by another."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from uamqp.aio import credit as aio_credit
+from uamqp.aio import link as aio_link
+from uamqp.aio import receiver as aio_receiver
+from uamqp.aio import sender as aio_sender
+from uamqp.broker import nodes, peer, server
+from uamqp.engine import connection, delivery, receiver, sender, session, settlement
+from uamqp.transport import driver, event_loop
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One bug.
+
+    Attributes:
+        name: what goes wrong.
+        owner, method: where.
+        old, new: the text that is right, and the one that is wrong.
+    """
+
+    name: str
+    owner: type | Any
+    method: str
+    old: str
+    new: str
+
+    def planted(self) -> Any:
+        """The method with the bug in it."""
+        source = textwrap.dedent(inspect.getsource(inspect.getattr_static(self.owner, self.method)))
+        assert source.count(self.old) >= 1, f"{self.name}: {self.old!r} is not there"
+        module = sys.modules[self.owner.__module__ if isinstance(self.owner, type) else self.owner.__name__]
+        names: dict[str, Any] = {}
+        # Methods that call `super()` without arguments need the class around them.
+        wrapped = f"class {getattr(self.owner, '__name__', 'x')}_:\n" + textwrap.indent(
+            source.replace(self.old, self.new).replace(
+                "super()", f"super({getattr(self.owner, '__name__', 'x')}, self)"
+            ),
+            "    ",
+        )
+        exec(f"from __future__ import annotations\n{wrapped}", module.__dict__, names)
+        return vars(next(iter(v for k, v in names.items() if k != "annotations")))[self.method]
+
+
+MUTANTS = [
+    Mutant("send does not wait for the outcome", aio_sender.Sender, "send", "if delivery.settled:", "if True:"),
+    Mutant(
+        "a time-out of send is taken for success",
+        aio_sender.Sender,
+        "send",
+        "if delivery.state is not ACCEPTED or not delivery.settled:",
+        "if False:",
+    ),
+    Mutant("send_many forgets failures", aio_sender._Batch, "result", "if self._failures:", "if False:"),
+    Mutant("send_many counts wrong", aio_sender._Batch, "_collect", "self._done += 1", "self._done += self._done < 2"),
+    Mutant(
+        "what was sent is said to be not sent",
+        sender.SenderEndpoint,
+        "_abandon",
+        "error = InDoubt(",
+        "error = NotSent(",
+    ),
+    Mutant(
+        "what is in doubt is said to be accepted",
+        delivery.OutgoingDelivery,
+        "failure",
+        "return self.error.again()",
+        "return None",
+    ),
+    Mutant(
+        "what is withdrawn goes out all the same",
+        sender.SenderEndpoint,
+        "withdraw",
+        "self.queue.remove(delivery)",
+        "pass",
+    ),
+    Mutant("sends without credit", sender.SenderEndpoint, "send", "self.delivery_count == self.limit", "False"),
+    Mutant(
+        "takes back more credit than was given",
+        sender.SenderEndpoint,
+        "on_flow",
+        "self.limit = (delivery_count + credit) & MASK",
+        "self.limit = (delivery_count + credit + 1) & MASK",
+    ),
+    Mutant(
+        "the last frame of a large delivery is lost",
+        receiver.ReceiverEndpoint,
+        "_on_partial_transfer",
+        "if not partial.dropped:",
+        "if not partial.dropped and (more or not partial.chunks):",
+    ),
+    Mutant(
+        "who said a disposition does not matter",
+        session.SessionEndpoint,
+        "on_disposition",
+        "if role:",
+        "if role or self.outgoing_unsettled:",
+    ),
+    Mutant(
+        "the last delivery of a disposition is forgotten",
+        session.SessionEndpoint,
+        "_on_outcomes",
+        "span = ((last - first) & MASK) + 1",
+        "span = ((last - first) & MASK) + (last == first)",
+    ),
+    Mutant(
+        "dispositions that wait are dropped",
+        settlement.Dispositions,
+        "take",
+        "runs += self._closed",
+        "pass",
+    ),
+    Mutant(
+        "a delivery is settled twice",
+        delivery.IncomingDelivery,
+        "settle",
+        "if self.settled or self.state is not None:",
+        "if self.error:",
+    ),
+    Mutant(
+        "accepted alone is not written",
+        delivery.IncomingDelivery,
+        "accept",
+        "session.settle_incoming(id",
+        "id < 0 and session.settle_incoming(id",
+    ),
+    Mutant(
+        "not accepted is written as accepted",
+        delivery.IncomingDelivery,
+        "settle",
+        "else encode(state)",
+        "else ACCEPTED_STATE",
+    ),
+    Mutant("confirmed does not wait", aio_link.Link, "_settled", "if delivery.settled:", "if True:"),
+    Mutant(
+        "credit is not given again",
+        aio_credit.Prefetch,
+        "taken",
+        "receiver.flow(max(0, self.count - receiver.queued))",
+        "pass",
+    ),
+    Mutant(
+        "one credit too many",
+        aio_credit.Prefetch,
+        "taken",
+        "self.count - receiver.queued",
+        "self.count + 1 - receiver.queued",
+    ),
+    Mutant("a receiver gives nothing back on close", aio_receiver.Receiver, "close", "delivery.release()", "pass"),
+    Mutant(
+        "a connection that is closed keeps its stream",
+        event_loop.EventLoopDriver,
+        "disconnect",
+        "self._hang_up(timeout)",
+        "pass",
+    ),
+    Mutant("time-outs never come", driver.Deadlines, "_expire", "waiter.set_result(False)", "pass"),
+    Mutant("time-outs come late", driver.Deadlines, "add", "self._now() + timeout", "self._now() + 3 * timeout"),
+    Mutant(
+        "a peer that is silent is never given up",
+        connection.ConnectionEndpoint,
+        "tick",
+        "if now >= deadline:\n            description",
+        "if False:\n            description",
+    ),
+    Mutant("no heartbeats", connection.ConnectionEndpoint, "tick", "self.write(EMPTY_FRAME)", "pass"),
+    Mutant("who waits is not told of the end", sender.SenderEndpoint, "_abandon", "if ended:", "if not ended:"),
+    Mutant(
+        "the broker accepts what it refuses",
+        peer.Producer,
+        "_refuse",
+        "delivery.reject(condition, description[:MAX_DESCRIPTION])",
+        "delivery.accept()",
+    ),
+    Mutant(
+        "the broker forgets what a lost client had",
+        nodes.Queue,
+        "settled",
+        "isinstance(outcome, Accepted)",
+        "isinstance(outcome, Accepted) or delivery.error",
+    ),
+    Mutant("the broker keeps what was accepted", nodes.Queue, "settled", "self.forget(entry)", "self.give_back(entry)"),
+    Mutant(
+        "the broker drops what is released",
+        nodes.Queue,
+        "settled",
+        "else:\n            self.give_back(entry)",
+        "else:\n            pass",
+    ),
+    Mutant("the broker never forgets a client", server.Broker, "closed", "self._connections.pop(peer, None)", "pass"),
+]
