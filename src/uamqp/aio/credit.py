@@ -55,7 +55,8 @@ class Prefetch(CreditPolicy):
         receiver.flow(self.count)
 
     def taken(self, receiver: Receiver) -> None:
-        receiver.flow(max(0, self.count - receiver.queued))
+        # One that is here in part has had its credit, too.
+        receiver.flow(max(0, self.count - receiver.queued - receiver._arriving))
 
     def recovered(self, receiver: Receiver, credit: int, wanted: int) -> None:
         self.taken(receiver)

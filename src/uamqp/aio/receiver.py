@@ -75,6 +75,11 @@ class Receiver(Link):
         """Deliveries that arrived and were not taken yet."""
         return len(self._queue)
 
+    @property
+    def _arriving(self) -> int:
+        """Deliveries that are here in part: none or one."""
+        return 0 if self._endpoint.between_deliveries else 1
+
     async def receive(self, *, timeout: Timeout = DEFAULT) -> IncomingDelivery:
         """Take the next delivery.
 

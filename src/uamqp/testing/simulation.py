@@ -134,7 +134,7 @@ class Simulation:
         self.result = Result(seed, checks=self.ledger.checks, faults=self.network.faults)
         self._digest = blake2b(digest_size=16)
         self._loop = VirtualLoop(self.network)
-        self.network.on_connect = self._on_connect
+        self.network.on_connect = self.on_connect
         self.network.on_bytes = self._on_bytes
         self._producing = 0
         self._over = False
@@ -193,7 +193,7 @@ class Simulation:
         self._queue.ledger = self.ledger
         broker._add(self._queue)
         await broker.start()
-        workers = self._workers()
+        workers = self.workers()
         # In the order in which they were made, which a set would not keep.
         tasks = [self._loop.create_task(worker.run(), name=worker.name) for worker in workers]
         for task, worker in zip(tasks, workers, strict=True):
@@ -212,7 +212,8 @@ class Simulation:
         await asyncio.sleep(_SILENCE)
         self._look_for_leftovers()
 
-    def _workers(self) -> list[Worker]:
+    def workers(self) -> list[Worker]:
+        """The programs of this run."""
         random, seed = self.random, self.result.seed
         workers: list[Worker] = []
         self._producing = random.randint(1, 2)
@@ -237,7 +238,8 @@ class Simulation:
 
     # -- trouble -------------------------------------------------------------------------------------------------
 
-    def _on_connect(self, wire: Wire) -> None:
+    def on_connect(self, wire: Wire) -> None:
+        """Decide what happens to a new wire."""
         self.note(f"wire {wire.number}", "connected")
         if self._over or self._faults_left <= 0:
             return
@@ -328,7 +330,7 @@ class Simulation:
 
 
 def _conditions(random: Random, quiet: bool) -> Conditions:
-    slow = 0.001 if quiet else random.choice((0.001, 0.01, 0.2))
+    slow = 0.001 if quiet else random.choice((0.001, 0.01, 0.05))
     return Conditions(
         latency=(random.choice((0.0, slow / 2)), slow),
         whole=random.choice((1.0, 0.7, 0.2)),

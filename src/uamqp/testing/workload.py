@@ -364,7 +364,8 @@ class Consumer(Worker):
         if receiver.queued:
             await self._receive_many(receiver)
         if receiver.error is None and not receiver.queued:
-            receiver.flow(1)
+            # Not less than there is: what was given cannot be taken back for sure.
+            receiver.flow(max(1, receiver.credit))
 
     # -- outcomes ------------------------------------------------------------------------------------------------
 
