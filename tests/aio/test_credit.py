@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from uamqp.aio import Connection, Manual, OnDemand, Prefetch, connect
+from uamqp.codec.performatives import Disposition, Flow
 from uamqp.exceptions import OperationTimeout
+from uamqp.testing import ScriptedServer
 
 from .conftest import Serve
 from .peers import BOUND, PeerServer, eventually
@@ -48,6 +50,30 @@ async def test_a_slow_application_stops_the_peer(serve: Serve) -> None:
         await eventually(lambda: receiver.queued == 10)
         await quiet(connection)
         assert (receiver.queued, receiver.credit) == (10, 0)
+
+
+async def test_a_delivery_that_is_here_in_part_counts() -> None:
+    async def script() -> None:
+        peer = await server.accept()
+        await peer.open()
+        await peer.begin()
+        await peer.attach()
+        await peer.expect(Flow, link_credit=2)
+        peer.transfer(0, MESSAGE)
+        peer.transfer(1, MESSAGE[:3], more=True)
+        await peer.expect(Flow, link_credit=1)
+        peer.transfer(1, MESSAGE[3:])
+        peer.transfer(2, MESSAGE)
+        await peer.expect(Disposition)
+        peer.hang_up()
+
+    async with ScriptedServer() as server:
+        playing = asyncio.create_task(script())
+        connection = await connect(server.url, timeout=BOUND)
+        receiver = await connection.receiver("q", prefetch=2)
+        (await receiver.receive()).accept()
+        await playing
+        await connection.close()
 
 
 async def test_a_prefetch_of_one(serve: Serve) -> None:

@@ -25,6 +25,8 @@ class Mutant:
         name: what goes wrong.
         owner, method: where.
         old, new: the text that is right, and the one that is wrong.
+        seeds: so many seeds are enough to find it.
+        first_seed: the first of them.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Mutant:
     method: str
     old: str
     new: str
+    seeds: int = 60
+    first_seed: int = 0
 
     def planted(self) -> Any:
         """The method with the bug in it."""
@@ -144,7 +148,7 @@ MUTANTS = [
         "credit is not given again",
         aio_credit.Prefetch,
         "taken",
-        "receiver.flow(max(0, self.count - receiver.queued))",
+        "receiver.flow(max(0, self.count - receiver.queued - receiver._arriving))",
         "pass",
     ),
     Mutant(

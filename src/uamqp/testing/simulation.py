@@ -204,7 +204,7 @@ class Simulation:
         for task in late:
             self.ledger.fault("nothing hangs", f"{task.get_name()} was not done after {_PATIENCE:g} s")
         for task in tasks:
-            if task.done() and task.exception() is not None:
+            if task not in late and task.exception() is not None:
                 self.ledger.fault("errors are typed", f"{task.get_name()}: {task.exception()!r}")
         self._over = True
         await self._take_what_is_left()

@@ -1,0 +1,18 @@
+"""Bugs are planted one at a time; the simulator finds each of them within a few seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+import uamqp
+from uamqp.testing import simulate
+
+from .mutants import MUTANTS, Mutant
+
+pytestmark = pytest.mark.skipif(uamqp.BUILD == "compiled", reason="compiled classes cannot be changed")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_planted_bug_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutant.owner, mutant.method, mutant.planted())
+    assert any(simulate(seed).violations for seed in range(mutant.first_seed, mutant.first_seed + mutant.seeds))
