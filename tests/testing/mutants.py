@@ -25,8 +25,7 @@ class Mutant:
         name: what goes wrong.
         owner, method: where.
         old, new: the text that is right, and the one that is wrong.
-        seeds: so many seeds are enough to find it.
-        first_seed: the first of them.
+        seeds: so many seeds are more than enough to find it.
     """
 
     name: str
@@ -34,8 +33,7 @@ class Mutant:
     method: str
     old: str
     new: str
-    seeds: int = 60
-    first_seed: int = 0
+    seeds: int = 300
 
     def planted(self) -> Any:
         """The method with the bug in it."""

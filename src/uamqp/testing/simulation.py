@@ -16,6 +16,7 @@ from ..aio import connect
 from ..broker import Broker
 from ..broker.nodes import Entry, Queue
 from ..codec.message import Message
+from ..engine.states import SessionState
 from ..exceptions import AMQPError
 from .clock import Stuck, VirtualLoop, shut_down
 from .ledger import Ledger, Violation
@@ -259,10 +260,12 @@ class Simulation:
             await asyncio.sleep(random.choice((0.01, 0.1, 1.0)) * random.random())
             self._faults_left -= 1
             wires = self.network.open_wires
-            kind = random.choice(("wire", "wire", "hold", "mute", "crash", "restart", "ignore"))
+            kind = random.choice(("wire", "wire", "hold", "mute", "detach", "end", "crash", "restart", "ignore"))
             self.note("trouble", kind)
             if kind in ("crash", "restart", "ignore"):
                 await self._broker_away(kind)
+            elif kind in ("detach", "end"):
+                self._broker_ends(kind)
             elif wires:
                 wire = random.choice(wires)
                 if kind == "wire":
@@ -271,6 +274,24 @@ class Simulation:
                     wire.hold(random.choice(_WAYS), random.random() * 3)
                 else:
                     wire.mute(random.choice(_WAYS))
+
+    def _broker_ends(self, kind: str) -> None:
+        """The broker ends a link, or a session, of its own accord; the rest lives on."""
+        engines = [accepted.engine for accepted in self._broker._connections.values()]
+        sessions = [
+            session
+            for engine in engines
+            if engine is not None
+            for session in engine._sessions.values()
+            if session.state is SessionState.MAPPED
+        ]
+        if kind == "end" and sessions:
+            self.network.faults["end"] += 1
+            self.random.choice(sessions).fail("amqp:internal-error", "because of the simulation")
+        links = [link for session in sessions for link in session._names.values() if link.error is None]
+        if kind == "detach" and links:
+            self.network.faults["detach"] += 1
+            self.random.choice(links).fail("amqp:link:detach-forced", "because of the simulation")
 
     async def _broker_away(self, kind: str) -> None:
         network = self.network
