@@ -233,6 +233,26 @@ def test_drained_by_a_delivery_that_is_aborted() -> None:
     assert len(receiver.queue) == 1
 
 
+def test_drained_when_the_last_delivery_is_whole() -> None:
+    wire, receiver = receiving(credit=0)
+    receiver.flow(1, drain=True)
+    transfer(wire, delivery_id=0, delivery_tag=b"t", more=True)
+    assert receiver.draining
+    assert wire.client_log.named("drained") == []
+    transfer(wire, more=False)
+    assert wire.client_log.named("drained") == [("drained", receiver)]
+    assert len(receiver.queue) == 1
+
+
+def test_drain_without_credit_waits_for_the_delivery_that_is_here_in_part() -> None:
+    wire, receiver = receiving(credit=1)
+    transfer(wire, delivery_id=0, delivery_tag=b"t", more=True)
+    receiver.flow(receiver.credit, drain=True)
+    assert receiver.draining
+    transfer(wire, more=False)
+    assert wire.client_log.named("drained") == [("drained", receiver)]
+
+
 def test_drain_without_credit_is_over_at_once() -> None:
     _, receiver = receiving(credit=0)
     receiver.flow(0, drain=True)

@@ -183,6 +183,31 @@ def test_frames_that_come_late_do_no_harm() -> None:
     acted(program, script)
 
 
+def test_a_receiver_that_is_closed_gives_back_what_was_half_here() -> None:
+    async def program(url: str) -> None:
+        async with connect(url) as connection:
+            receiver = await connection.receiver("q", prefetch=1)
+            await asyncio.sleep(1)
+            await receiver.close()
+
+    async def script(peer: ScriptedPeer) -> None:
+        await peer.open()
+        await peer.begin()
+        await peer.attach()
+        await peer.expect(Flow, link_credit=1)
+        peer.transfer(0, b"\x00\x53\x75", more=True)
+        # All credit is used, and the message is not here yet.
+        await peer.expect(Flow, link_credit=0, drain=True)
+        peer.transfer(0, b"\xa0\x01x")
+        await peer.expect(Disposition, first=0, state=RELEASED)
+        await peer.expect(Detach, closed=True)
+        peer.send(Detach(handle=0, closed=True))
+        await peer.expect_close()
+        peer.send(Close())
+
+    acted(program, script)
+
+
 def test_a_flood_beyond_the_credit_ends_the_link_alone() -> None:
     async def program(url: str) -> None:
         async with connect(url) as connection:

@@ -172,7 +172,7 @@ class Receiver(Link):
         endpoint = self._endpoint
         seconds = self._seconds(timeout)
         deadline = None if seconds is None else self._driver.now() + seconds
-        under_way = endpoint.state is LinkState.ATTACHED and endpoint.credit
+        under_way = endpoint.state is LinkState.ATTACHED and (endpoint.credit or self._arriving)
         try:
             if under_way and endpoint.sender_settle_mode != SENDER_SETTLE_SETTLED:
                 # What is under way can be given back only when it is here.

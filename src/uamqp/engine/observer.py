@@ -42,7 +42,7 @@ class Observer:
         """The connection ended; its sessions and links were told before. Called once."""
 
     def on_drained(self, receiver: ReceiverEndpoint) -> None:
-        """All credit given with drain is used up."""
+        """All credit given with drain is used up, and what was sent for it is here."""
 
     def on_deliveries(self, receiver: ReceiverEndpoint) -> None:
         """There are deliveries in `receiver.queue`, after there were none."""

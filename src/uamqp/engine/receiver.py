@@ -82,7 +82,8 @@ class ReceiverEndpoint(LinkEndpoint):
         limit = (self.delivery_count + credit) & MASK
         self._surplus = max(0, distance(limit, self.limit) + self._surplus)
         self.limit = limit
-        self.draining = drain and credit > 0
+        # A delivery that is here in part is under way, whatever became of its credit.
+        self.draining = drain and (credit > 0 or self._partial is not None)
         self.session.send_flow(self, drain=drain, echo=echo)
 
     def on_transfer(
@@ -223,7 +224,7 @@ class ReceiverEndpoint(LinkEndpoint):
 
     def check_drained(self) -> None:
         """Tell the owner of a receiver that drains, once, where that is over."""
-        if self.delivery_count == self.limit:
+        if self.delivery_count == self.limit and self._partial is None:
             self.draining = False
             self.session.connection.observer.on_drained(self)
 
