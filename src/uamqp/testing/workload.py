@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from random import Random
 from typing import Any, Protocol, TypeVar
 
-from ..aio import Connection, Manual, OnDemand, Prefetch, Receiver, Sender, connect
+from ..aio import Connection, Manual, OnDemand, Prefetch, Receiver, Sender, Session, connect
 from ..engine.delivery import IncomingDelivery
 from ..exceptions import AMQPError, BatchFailed, LocalProtocolError, OperationTimeout
 from .ledger import Ledger, Outcome, outcome_of
@@ -157,8 +157,8 @@ class Producer(Worker):
             2 * self.timeout,
         )
         while self._todo and sender.error is None:
-            way = self.random.choice((self._send, self._send, self._send_settled, self._send_nowait, self._send_many))
-            await way(sender)
+            ways = (self._send, self._send, self._send_settled, self._send_together, self._send_nowait, self._send_many)
+            await self.random.choice(ways)(sender)
             await self.pause()
         if self.random.random() < 0.5:
             await self.call("detach", sender.close(), self.timeout)
@@ -195,15 +195,23 @@ class Producer(Worker):
 
     async def _send(self, sender: Sender) -> None:
         for message in self._take(self.random.randint(1, 3)):
-            token, body = self._attempt(message, sender.name)
-            outcome = Outcome.ACCEPTED
-            # Without a time-out of its own, a call ends with its connection at the latest.
-            timeout, limit = (None, FOR_EVER) if self.random.random() < 0.2 else (self.timeout, self.timeout)
-            try:
-                await self.call("send", self.perhaps_cancelled(sender.send(body, timeout=timeout)), limit)
-            except (AMQPError, Cancelled) as error:
-                outcome = self._raised(error)
-            self._told(message, token, outcome)
+            await self._send_one(sender, message, sender.name)
+
+    async def _send_together(self, sender: Sender) -> None:
+        messages = self._take(self.random.randint(2, 5))
+        # Which of them is first is not for them to say, so each has an order of its own.
+        await asyncio.gather(*(self._send_one(sender, message, f"{sender.name} {message}") for message in messages))
+
+    async def _send_one(self, sender: Sender, message: str, order: str) -> None:
+        token, body = self._attempt(message, order)
+        outcome = Outcome.ACCEPTED
+        # Without a time-out of its own, a call ends with its connection at the latest.
+        timeout, limit = (None, FOR_EVER) if self.random.random() < 0.2 else (self.timeout, self.timeout)
+        try:
+            await self.call("send", self.perhaps_cancelled(sender.send(body, timeout=timeout)), limit)
+        except (AMQPError, Cancelled) as error:
+            outcome = self._raised(error)
+        self._told(message, token, outcome)
 
     async def _send_settled(self, sender: Sender) -> None:
         if self._settle_mode == "unsettled":
@@ -292,9 +300,13 @@ class Consumer(Worker):
         self._said = []
         prefetch = self.random.choice((1, 2, 10, 300))
         credit = self.random.choice((None, None, OnDemand(), Manual()))
+        session: Connection | Session = connection
+        if self.random.random() < 0.3:
+            window = self.random.choice((1, 3, 2048))
+            session = await self.call("begin", connection.session(incoming_window=window).open(), self.timeout)
         receiver = await self.call(
             "attach",
-            connection.receiver(
+            session.receiver(
                 self.world.address,
                 name=f"{self.name}/{self.connections}",
                 settle_mode=self._settle_mode,
@@ -314,8 +326,8 @@ class Consumer(Worker):
                 )
             if isinstance(credit, Manual):
                 receiver.flow(self.random.randint(1, 5))
-            way = self.random.choice((self._receive, self._receive_many, self._iterate, self._drain))
-            await way(receiver)
+            ways = (self._receive, self._receive_together, self._receive_many, self._iterate, self._drain)
+            await self.random.choice(ways)(receiver)
             await self.pause()
         if self.ledger.quiet or self.random.random() < 0.6:
             await self.call("detach", receiver.close(), self.timeout)
@@ -332,6 +344,12 @@ class Consumer(Worker):
         except (OperationTimeout, Cancelled):
             return
         await self._handle(receiver, [delivery])
+
+    async def _receive_together(self, receiver: Receiver) -> None:
+        outcomes = await asyncio.gather(self._receive(receiver), self._receive(receiver), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _receive_many(self, receiver: Receiver) -> None:
         most = self.random.randint(1, 5)
@@ -381,14 +399,15 @@ class Consumer(Worker):
             self.note(f"gets {token}")
             if delivery.presettled:
                 continue
-            if self._settle(delivery, token) and self._settle_mode == "second":
-                await self._confirm(receiver, delivery, token)
+            gone = self._settle(delivery, token)
+            if gone is not None and self._settle_mode == "second":
+                await self._confirm(receiver, delivery, token, gone)
 
-    def _settle(self, delivery: IncomingDelivery, token: str) -> bool:
-        """Whether something was said."""
+    def _settle(self, delivery: IncomingDelivery, token: str) -> bool | None:
+        """Whether the message goes for good; None where nothing was said."""
         fate = self.random.random() if self._fickle else 1.0
         if fate < 0.05:
-            return False
+            return None
         try:
             if fate < 0.15:
                 delivery.release()
@@ -406,8 +425,8 @@ class Consumer(Worker):
                     self._settle_again(delivery)
         except AMQPError as error:
             self.ledger.failed(self.name, error)
-            return False
-        return True
+            return None
+        return fate >= 0.25
 
     def _settle_again(self, delivery: IncomingDelivery) -> None:
         refused = False
@@ -417,7 +436,7 @@ class Consumer(Worker):
             refused = True
         self.ledger.demand("the first outcome counts", refused, f"{self.name}: {delivery!r} was settled twice")
 
-    async def _confirm(self, receiver: Receiver, delivery: IncomingDelivery, token: str) -> None:
+    async def _confirm(self, receiver: Receiver, delivery: IncomingDelivery, token: str, gone: bool) -> None:
         if self.random.random() < 0.3:
             return
         try:
@@ -427,7 +446,7 @@ class Consumer(Worker):
         except OperationTimeout as error:
             self.ledger.failed(self.name, error)
             return
-        if self._said and self._said[-1] == token:
+        if gone:
             self.ledger.confirmed(token)
             self.note(f"knows that {token} is settled")
 
