@@ -95,6 +95,7 @@ LAYERS = {
     "aio": {"transport", "engine", "codec", "exceptions"},
     "sync": {"aio", "transport", "engine", "codec", "exceptions"},
     "broker": {"transport", "engine", "codec", "exceptions"},
+    "testing": {"aio", "broker", "transport", "engine", "codec", "exceptions"},
 }
 
 
@@ -138,7 +139,8 @@ def test_nothing_needs_a_package_that_is_not_in_the_standard_library() -> None:
 
 # -- examples ---------------------------------------------------------------------------------------------------
 
-WITH_EXAMPLES = README + "".join((ROOT / "docs" / name).read_text() for name in ("migrating.md", "recovery.md"))
+EXAMPLED = ("migrating.md", "recovery.md", "testing.md")
+WITH_EXAMPLES = README + "".join((ROOT / "docs" / name).read_text() for name in EXAMPLED)
 EXAMPLES = dict(EXAMPLE.findall(WITH_EXAMPLES))
 
 #: What each example prints, in part.
@@ -152,6 +154,9 @@ PRINTED = {
     "legacy_receive": ["hello greeting"],
     "modern_receive": ["hello greeting"],
     "recovery": ["hello"],
+    "testing_broker": ["hello"],
+    "testing_clock": ["after 3 attempts", "60 s"],
+    "testing_scripted": ["in doubt"],
 }
 
 

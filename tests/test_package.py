@@ -20,6 +20,8 @@ SOURCE = ROOT / "src" / "uamqp"
 LAYERS = ["exceptions", "codec", "engine", "transport", "aio", "sync"]
 #: Beside the client.
 BROKER = {"exceptions", "codec", "engine", "transport", "broker"}
+#: For tests of programs, and of this library; nothing else knows of it.
+TESTING = {"exceptions", "codec", "engine", "transport", "aio", "broker", "testing"}
 #: The API of uamqp 1.6, and what only it uses; nothing else knows of it.
 LEGACY = {
     "_blocking",
@@ -78,15 +80,25 @@ def test_layers_know_only_what_lies_below(path: Path) -> None:
         assert known <= set(LAYERS[: LAYERS.index(part) + 1])
     elif part == "broker":
         assert known <= BROKER
+    elif part == "testing":
+        assert known <= TESTING
     elif part in LEGACY:
         assert known <= {*LAYERS, *LEGACY}
     else:
         assert part in ("__init__", "__main__", "cli")
-        assert not known & LEGACY
+        assert not known & {*LEGACY, "testing"}
 
 
 def test_every_module_has_its_place() -> None:
-    assert {part_of(path) for path in MODULES} == {*LAYERS, *LEGACY, "broker", "cli", "__init__", "__main__"}
+    assert {part_of(path) for path in MODULES} == {
+        *LAYERS,
+        *LEGACY,
+        "broker",
+        "cli",
+        "testing",
+        "__init__",
+        "__main__",
+    }
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
