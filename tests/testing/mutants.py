@@ -198,4 +198,19 @@ MUTANTS = [
         "else:\n            pass",
     ),
     Mutant("the broker never forgets a client", server.Broker, "closed", "self._connections.pop(peer, None)", "pass"),
+    Mutant("links do not tell who waits of their end", aio_link.Link, "_ended", "self._changed.notify()", "pass"),
+    Mutant(
+        "a stream that broke is not noticed",
+        event_loop.EventLoopDriver,
+        "connection_lost",
+        "self.engine.lose(exc)",
+        "pass",
+    ),
+    Mutant(
+        "drain forgets what is half here",
+        receiver.ReceiverEndpoint,
+        "check_drained",
+        " and self._partial is None",
+        "",
+    ),
 ]

@@ -141,7 +141,12 @@ def test_the_command_shows_one_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "connected" in capsys.readouterr().out
 
 
-def test_the_command_shares_the_work_between_processes() -> None:
+def test_the_command_shares_the_work_between_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--runs", "50", "--processes", "2"]) == 0
+    assert "failures: 0" in capsys.readouterr().out
+
+
+def test_the_command_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "uamqp.testing", "simulate", "--runs", "50", "--processes", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stderr) == (0, "")

@@ -6,7 +6,6 @@ Not in `__main__`, where processes that share the work would not find it.
 from __future__ import annotations
 
 import argparse
-import gc
 import multiprocessing
 import time
 from collections import Counter
@@ -63,8 +62,6 @@ def _some(seeds: range) -> Sum:
     result = Sum()
     for seed in seeds:
         result.add(simulate(seed))
-    # Each run leaves a loop and all that hung on it, in circles.
-    gc.collect()
     return result
 
 

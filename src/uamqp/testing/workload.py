@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from ..aio import Connection, Manual, OnDemand, Prefetch, Receiver, Sender, Session, connect
 from ..engine.delivery import IncomingDelivery
 from ..exceptions import AMQPError, BatchFailed, LocalProtocolError, OperationTimeout
-from .ledger import Ledger, Outcome, outcome_of
+from .ledger import GRACE, Ledger, Outcome, outcome_of
 
 T = TypeVar("T")
 
@@ -58,6 +58,8 @@ class Worker:
         self.name = name
         self.random = random
         self.connections = 0
+        #: When the present connection ended.
+        self.ended_at: float | None = None
         # Where nothing fails, a time-out that runs out is a failure, too.
         self.timeout = 20.0 if self.ledger.quiet else random.choice((0.5, 2.0, 10.0))
         self._options: dict[str, Any] = {
@@ -94,22 +96,36 @@ class Worker:
     async def _one_connection(self) -> None:
         options = {**self._options, **self.world.connect_options}
         name = f"{self.name}-{self.connections}"
+        self.ended_at = None
         connection = await self.call(
             "connect",
             connect(self.world.url, container_id=name, **options).open(),
             options["connect_timeout"],
         )
         self.note("connected")
+        watch = asyncio.create_task(self._note_end(connection), name=f"{name} watches")
         try:
             await self.work(connection)
         finally:
+            watch.cancel()
             await self.call("close", connection.close(), self.timeout)
             self.note("closed")
 
+    async def _note_end(self, connection: Connection) -> None:
+        self.ended_at = None
+        await connection.wait_closed()
+        self.ended_at = self.world.now()
+
     async def call(self, what: str, operation: Coroutine[Any, Any, T], limit: float) -> T:
-        """One call, which must be over after so many seconds."""
-        with self.ledger.timed(f"{self.name}: {what}", limit, self.world.now):
-            return await operation
+        """One call, which must be over after so many seconds, and soon after the end of its connection."""
+        started = self.world.now()
+        try:
+            with self.ledger.timed(f"{self.name}: {what}", limit, self.world.now):
+                return await operation
+        finally:
+            if self.ended_at is not None:
+                late = self.world.now() - max(started, self.ended_at)
+                self.ledger.demand("who waits is told of the end", late <= GRACE, f"{self.name}: {what}, {late:.3f} s")
 
     async def pause(self) -> None:
         """Do nothing for a while: sometimes for so long that only heartbeats keep the connection."""
@@ -143,7 +159,7 @@ class Producer(Worker):
         self._todo = deque(f"{name}.{number}" for number in range(count))
         self._attempts = 0
         self._at_least_once = random.random() < 0.7
-        self._large = random.random() < 0.2
+        self._large = random.random() < 0.4
         self._settle_mode = random.choice(("mixed", "mixed", "unsettled"))
 
     def done(self) -> bool:
@@ -381,6 +397,11 @@ class Consumer(Worker):
         except OperationTimeout as error:
             self.ledger.failed(self.name, error)
             return
+        self.ledger.demand(
+            "drain waits for what is under way",
+            not receiver._arriving and not receiver.credit,
+            f"{self.name}: {receiver.credit} credit is left, {receiver._arriving} deliveries are here in part",
+        )
         if receiver.queued:
             await self._receive_many(receiver)
         if receiver.error is None and not receiver.queued:
@@ -466,7 +487,10 @@ class Pair(Worker):
     async def work(self, connection: Connection) -> None:
         for worker in self._both:
             worker.connections = self.connections
+        watches = [asyncio.create_task(worker._note_end(connection), name=worker.name) for worker in self._both]
         outcomes = await asyncio.gather(*(worker.work(connection) for worker in self._both), return_exceptions=True)
+        for watch in watches:
+            watch.cancel()
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
