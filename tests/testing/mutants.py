@@ -212,5 +212,6 @@ MUTANTS = [
         "check_drained",
         " and self._partial is None",
         "",
+        1000,
     ),
 ]

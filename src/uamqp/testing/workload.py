@@ -84,6 +84,9 @@ class Worker:
                 self.ledger.failed(self.name, error)
                 self.note(f"failed: {error!r}")
                 await asyncio.sleep(self.random.random())
+            except Cancelled:
+                # What it was about to open is none of its business any more.
+                pass
 
     def done(self) -> bool:
         """Whether nothing is left to do."""
@@ -99,7 +102,7 @@ class Worker:
         self.ended_at = None
         connection = await self.call(
             "connect",
-            connect(self.world.url, container_id=name, **options).open(),
+            self.perhaps_cancelled(connect(self.world.url, container_id=name, **options).open()),
             options["connect_timeout"],
         )
         self.note("connected")
@@ -108,7 +111,10 @@ class Worker:
             await self.work(connection)
         finally:
             watch.cancel()
-            await self.call("close", connection.close(), self.timeout)
+            try:
+                await self.call("close", self.perhaps_cancelled(connection.close()), self.timeout)
+            except Cancelled:
+                await self.call("close", connection.close(), self.timeout)
             self.note("closed")
 
     async def _note_end(self, connection: Connection) -> None:
@@ -169,15 +175,25 @@ class Producer(Worker):
         link = f"{self.name}/{self.connections}"
         sender = await self.call(
             "attach",
-            connection.sender(self.world.address, name=link, settle_mode=self._settle_mode).open(),
+            self.perhaps_cancelled(
+                connection.sender(self.world.address, name=link, settle_mode=self._settle_mode).open()
+            ),
             2 * self.timeout,
         )
+        ways = (
+            self._send,
+            self._send_settled,
+            self._send_together,
+            self._send_nowait,
+            self._send_many,
+            self._close_amid,
+        )
+        weights = (4, 2, 2, 2, 2, 1)
         while self._todo and sender.error is None:
-            ways = (self._send, self._send, self._send_settled, self._send_together, self._send_nowait, self._send_many)
-            await self.random.choice(ways)(sender)
+            await self.random.choices(ways, weights)[0](sender)
             await self.pause()
         if self.random.random() < 0.5:
-            await self.call("detach", sender.close(), self.timeout)
+            await self.call("detach", self.perhaps_cancelled(sender.close()), self.timeout)
 
     # -- accounts ------------------------------------------------------------------------------------------------
 
@@ -217,6 +233,15 @@ class Producer(Worker):
         messages = self._take(self.random.randint(2, 5))
         # Which of them is first is not for them to say, so each has an order of its own.
         await asyncio.gather(*(self._send_one(sender, message, f"{sender.name} {message}") for message in messages))
+
+    async def _close_amid(self, sender: Sender) -> None:
+        """Close the link while messages are under way on it."""
+        if self.ledger.quiet:
+            return
+        sending = asyncio.ensure_future(self._send_together(sender))
+        await asyncio.sleep(self.random.random() * 0.02)
+        await self.call("detach", sender.close(), self.timeout)
+        await sending
 
     async def _send_one(self, sender: Sender, message: str, order: str) -> None:
         token, body = self._attempt(message, order)
