@@ -172,6 +172,18 @@ def test_a_server_that_stops_while_somebody_connects() -> None:
     run(main(), network)
 
 
+def test_a_websocket_goes_through_it_too() -> None:
+    async def main() -> None:
+        async with Broker(websocket_port=0) as broker, connect(broker.websocket_url) as connection:
+            transport = connection._driver.transport  # type: ignore[attr-defined]
+            assert not transport.is_closing()
+            async with connection.sender("q") as sender:
+                await sender.send(b"x")
+            assert broker.queue("q").length == 1
+
+    run(main(), Network(conditions=Conditions(whole=0.3)))
+
+
 def test_ports_are_taken_once() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
