@@ -180,7 +180,8 @@ class Ledger:
             return ""
         self.demand(
             "only consumers let messages fail",
-            failures <= account.delivered,
+            # What is sent settled may be cut short by the end of the link.
+            failures <= account.delivered or self.at_most_once,
             f"{account.token} failed {failures} times and was seen {account.delivered} times",
         )
         account.delivered += 1

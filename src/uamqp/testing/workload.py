@@ -366,13 +366,15 @@ class Consumer(Worker):
                     f"{self.name}: {receiver.queued} here and {receiver.credit} more of {prefetch}",
                 )
             if isinstance(credit, Manual):
-                receiver.flow(self.random.randint(1, 5))
+                # Never less than there is: what was given cannot be taken back for sure.
+                receiver.flow(max(self.random.randint(1, 5), receiver.credit))
             ways = (self._receive, self._receive_together, self._receive_many, self._iterate, self._drain)
             await self.random.choice(ways)(receiver)
             await self.pause()
         if self.ledger.quiet or self.random.random() < 0.6:
             await self.call("detach", receiver.close(), self.timeout)
-            if receiver._endpoint.remote_detach is not None and self._settle_mode == "first":
+            answer = receiver._endpoint.remote_detach
+            if answer is not None and answer.error is None and self._settle_mode == "first":
                 # The peer answered detach, so it has read all that was said before.
                 for token in self._said:
                     self.ledger.confirmed(token)
@@ -430,7 +432,6 @@ class Consumer(Worker):
         if receiver.queued:
             await self._receive_many(receiver)
         if receiver.error is None and not receiver.queued:
-            # Not less than there is: what was given cannot be taken back for sure.
             receiver.flow(max(1, receiver.credit))
 
     # -- outcomes ------------------------------------------------------------------------------------------------
