@@ -138,8 +138,8 @@ MUTANTS = [
         "not accepted is written as accepted",
         delivery.IncomingDelivery,
         "settle",
-        "else encode(state)",
-        "else ACCEPTED_STATE",
+        "encoded = encode_state(state, ",
+        "encoded = encode_state(ACCEPTED, ",
     ),
     Mutant("confirmed does not wait", aio_link.Link, "_settled", "if delivery.settled:", "if True:"),
     Mutant(

@@ -189,10 +189,10 @@ class Simulation:
         # Names that come from nowhere but the seed.
         broker.container_id = "broker"
         self._queue = AuditedQueue(
-            _ADDRESS, max_length=random.choice((3, 1000, 1000)), max_bytes=1 << 30, sweeper=broker._sweeper
+            _ADDRESS, max_length=random.choice((3, 1000, 1000)), max_bytes=1 << 30, sweeper=broker.sweeper
         )
         self._queue.ledger = self.ledger
-        broker._add(self._queue)
+        broker.add(self._queue)
         await broker.start()
         workers = self.workers()
         # In the order in which they were made, which a set would not keep.
