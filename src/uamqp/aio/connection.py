@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ..codec.definitions import Error
@@ -30,7 +29,6 @@ from .opening import Opening
 from .options import (
     CONNECT_TIMEOUT,
     DEFAULT,
-    FRAMES,
     IDLE_TIMEOUT,
     OPERATION_TIMEOUT,
     WEBSOCKET_SUBPROTOCOL,
@@ -140,7 +138,7 @@ def connect(
         connect_to=connect_to,
         websocket_subprotocol=websocket_subprotocol,
         recovery=recovery,
-        trace=partial(FRAMES.debug, "%s") if trace else None,
+        trace=trace,
     )
     return Opening(lambda: open_connection(EventLoopDriver(), options))
 

@@ -146,7 +146,7 @@ def connection_options(
     connect_to: tuple[str, int] | None = None,
     websocket_subprotocol: str = WEBSOCKET_SUBPROTOCOL,
     recovery: Recovery | None = None,
-    trace: Callable[[str], object] | None = None,
+    trace: bool | Callable[[str], object] = False,
 ) -> ConnectionOptions:
     """Check what `connect` was given. Raises AddressError or ValueError before anything is sent."""
     if max_frame_size < MIN_MAX_FRAME_SIZE:
@@ -205,7 +205,7 @@ def connection_options(
         proxy=proxy,
         websocket=_websocket(endpoint, hostname, websocket_subprotocol) if endpoint.websocket else None,
         recovery=recovery,
-        trace=trace,
+        trace=(partial(FRAMES.debug, "%s") if trace is True else trace) or None,
         alternatives=() if recovery is None else [_alternative(url, endpoint) for url in recovery.alternatives],
     )
     return options if container_id is None else replace(options, container_id=container_id)

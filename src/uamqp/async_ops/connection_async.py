@@ -205,7 +205,7 @@ class ConnectionAsync(LoopBound):
             allow_plaintext_credentials=auth.use_tls is False,
             proxy=auth.proxy,
             websocket_subprotocol=_WEBSOCKET_SUBPROTOCOL,
-            trace=partial(_FRAMES.info, "%s") if self._debug else None,
+            trace=self._debug and partial(_FRAMES.info, "%s"),
         )
         # The certificate must be for the host that is connected to; open names the host that is wanted there.
         return replace(options, hostname=self._peer.host or endpoint.host)

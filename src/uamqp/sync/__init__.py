@@ -22,7 +22,6 @@ from __future__ import annotations
 import ssl
 from collections import abc
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any, Unpack
 
 from .. import aio
@@ -31,7 +30,6 @@ from ..aio.credit import CreditPolicy, Manual, OnDemand, Prefetch
 from ..aio.options import (
     CONNECT_TIMEOUT,
     DEFAULT,
-    FRAMES,
     IDLE_TIMEOUT,
     OPERATION_TIMEOUT,
     PREFETCH,
@@ -135,7 +133,7 @@ def connect(
         connect_to=connect_to,
         websocket_subprotocol=websocket_subprotocol,
         recovery=recovery,
-        trace=partial(FRAMES.debug, "%s") if trace else None,
+        trace=trace,
     )
     driver = BlockingDriver()
     connection = Connection(driver.run(open_connection(driver, options)), driver)
