@@ -11,7 +11,7 @@ import pytest
 
 from uamqp.testing import Stuck, simulate
 from uamqp.testing.command import main
-from uamqp.testing.simulation import Simulation
+from uamqp.testing.simulation import RecoveryMode, Simulation
 from uamqp.testing.workload import Worker
 
 #: Seeds that run together, so that a failure names a few.
@@ -24,11 +24,20 @@ def test_no_seed_violates_an_invariant(first: int) -> None:
     assert not failed, "\n\n".join(failed)
 
 
+@pytest.mark.parametrize("mode", ["on", "resend"])
+@pytest.mark.parametrize("first", range(0, 100, _BATCH))
+def test_connections_that_come_back_by_themselves_violate_none(mode: RecoveryMode, first: int) -> None:
+    results = [simulate(seed, recovery=mode) for seed in range(first, first + _BATCH)]
+    failed = [result.report() for result in results if result.violations]
+    assert not failed, "\n\n".join(failed)
+
+
 def test_a_seed_does_the_same_again() -> None:
     first, second = simulate(5), simulate(5)
     assert first.digest == second.digest
     assert first.trace == second.trace
     assert simulate(6).digest != first.digest
+    assert simulate(5, recovery="on").digest == simulate(5, recovery="on").digest
 
 
 def test_a_seed_does_the_same_in_another_process_with_other_hashes() -> None:
@@ -156,7 +165,7 @@ def test_the_command_runs_as_a_module() -> None:
 def test_the_command_fails_where_a_run_does(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uamqp.testing.command.simulate", lambda seed: simulate(seed, durable=False, faults=8))
+    monkeypatch.setattr("uamqp.testing.command.simulate", lambda seed, **_: simulate(seed, durable=False, faults=8))
     assert main(["simulate", "--runs", "60"]) == 1
     printed = capsys.readouterr().out
     assert "no message is lost" in printed

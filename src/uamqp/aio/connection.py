@@ -282,7 +282,9 @@ class Connection(Observer):
         )
 
     def _give_up(self, error: AMQPError | None) -> None:
-        """Nothing is brought back any more: tell all that wait for it."""
+        """Nothing is brought back any more: tell all that wait for it, and the peer where it is there."""
+        if error is not None and self.is_open:
+            self._engine.close()
         for link in list(self._links):
             if link._endpoint.suspended:
                 link._give_up(error)

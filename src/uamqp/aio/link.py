@@ -9,7 +9,7 @@ from uuid import uuid4
 from ..engine.delivery import IncomingDelivery, OutgoingDelivery
 from ..engine.link import LinkEndpoint
 from ..engine.states import LinkState
-from ..exceptions import AMQPError, LinkDetached, OperationTimeout, SessionEnded
+from ..exceptions import AMQPError, LinkDetached, LocalProtocolError, OperationTimeout, SessionEnded
 from ..transport.driver import Waiter, wake
 from .options import DEFAULT, Timeout
 from .signal import Signal
@@ -66,11 +66,14 @@ class Link:
 
     async def _restore(self) -> None:
         """Attach anew, with the same name and terms. Raises where that may be different the next time."""
-        endpoint = self._new_endpoint(self.name)
         args, terms = self._terms
         try:
+            endpoint = self._new_endpoint(self.name)
             endpoint.attach(*args, **terms)
             await self._answered(endpoint, DEFAULT)
+        except LocalProtocolError as error:
+            # The peer did not answer the detach of an earlier endpoint yet, say.
+            raise LinkDetached(f"the link {self.name!r} cannot be attached now: {error}") from error
         except (LinkDetached, SessionEnded) as error:
             repair = self._session._connection._repair
             if repair is None or repair.recovers(error):

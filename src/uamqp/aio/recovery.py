@@ -109,10 +109,14 @@ class Recovery:
             raise ValueError("initial_delay must be positive, and max_delay not less")
 
     def delay(self, attempt: int) -> float:
-        """Seconds to wait before an attempt; none before the first."""
+        """Seconds to wait before an attempt: a random part of the longest delay."""
+        return random.uniform(0.0, self.longest_delay(attempt))
+
+    def longest_delay(self, attempt: int) -> float:
+        """Seconds that may pass before an attempt; none before the first."""
         if attempt <= 1:
             return 0.0
-        return random.uniform(0.0, min(self.max_delay, self.initial_delay * 2.0 ** min(attempt - 2, 64)))
+        return min(self.max_delay, self.initial_delay * 2.0 ** min(attempt - 2, 64))
 
     @property
     def keeps(self) -> int:

@@ -11,9 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, cast
 
-from .simulation import Result, simulate
+from .simulation import RecoveryMode, Result, simulate
 
+_MODES: Final = ("off", "on", "resend")
 #: Runs that a process does before it reports.
 _BATCH = 25
 #: Failures that are shown with their last events.
@@ -58,20 +61,27 @@ class Sum:
         self.reports.update(other.reports)
 
 
-def _some(seeds: range) -> Sum:
+def _run(seed: int, mode: str) -> Result:
+    # Seeds that follow each other take turns.
+    recovery = _MODES[seed % len(_MODES)] if mode == "mixed" else mode
+    return simulate(seed, recovery=cast(RecoveryMode, recovery))
+
+
+def _some(seeds: range, mode: str) -> Sum:
     result = Sum()
     for seed in seeds:
-        result.add(simulate(seed))
+        result.add(_run(seed, mode))
     return result
 
 
-def _all(seeds: range, processes: int) -> Iterator[Sum]:
+def _all(seeds: range, mode: str, processes: int) -> Iterator[Sum]:
     batches: Iterable[range] = [seeds[start : start + _BATCH] for start in range(0, len(seeds), _BATCH)]
+    some = partial(_some, mode=mode)
     if processes == 1:
-        yield from map(_some, batches)
+        yield from map(some, batches)
         return
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap_unordered(_some, batches)
+        yield from pool.imap_unordered(some, batches)
 
 
 def _table(title: str, counts: Counter[str]) -> list[str]:
@@ -87,16 +97,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--seed", type=int, default=0, help="the first seed; each run takes the next one (default: 0)")
     command.add_argument("--processes", type=int, default=1, help="how many processes share the work (default: 1)")
     command.add_argument(
+        "--recovery",
+        choices=("mixed", *_MODES),
+        default="mixed",
+        help="who brings connections back: the programs (off), uamqp (on), or uamqp, which sends again what is in "
+        "doubt (resend); default: each in turn",
+    )
+    command.add_argument(
         "--trace", action="store_true", help="print all that happens in the first run, and do no other"
     )
     chosen = parser.parse_args(arguments)
     if chosen.trace:
-        result = simulate(chosen.seed)
+        result = _run(chosen.seed, chosen.recovery)
         print(result.report(len(result.trace)))
         return int(bool(result.violations))
     started = time.perf_counter()
     total = Sum()
-    for part in _all(range(chosen.seed, chosen.seed + chosen.runs), chosen.processes):
+    for part in _all(range(chosen.seed, chosen.seed + chosen.runs), chosen.recovery, chosen.processes):
         total.join(part)
     elapsed = time.perf_counter() - started
     for _, report in sorted(total.reports.items())[:_SHOWN]:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
-from ..aio import connect
+from ..aio import Recovery, connect
 from ..broker import Broker
 from ..broker.nodes import Entry, Queue
 from ..codec.message import Message
@@ -95,6 +95,9 @@ class AuditedQueue(Queue):
         self.ledger = ledger
 
 
+RecoveryMode: TypeAlias = Literal["off", "on", "resend"]
+
+
 def body_of(entry: Entry) -> bytes:
     """The body of a message in a queue."""
     return bytes(Message.decode(entry.payload, entry.message_format).body)
@@ -105,6 +108,7 @@ def simulate(
     *,
     durable: bool = True,
     faults: int | None = None,
+    recovery: RecoveryMode = "off",
     connect_options: Mapping[str, Any] | None = None,
 ) -> Result:
     """Run a simulation; see the module.
@@ -114,9 +118,26 @@ def simulate(
         durable: whether the broker has its messages still when it comes back after a crash. If not, messages are lost,
             and the ledger must notice.
         faults: how many there are at most; by default the seed says that, too.
-        connect_options: more arguments of `uamqp.connect` for all programs, such as those of a recovery.
+        recovery: "off": the programs connect again by themselves; "on": their connections come back by themselves;
+            "resend": and what is in doubt is sent again, so that copies are allowed.
+        connect_options: more arguments of `uamqp.connect` for all programs.
     """
-    return Simulation(seed, durable=durable, faults=faults, connect_options=connect_options or {}).run()
+    options = dict(connect_options or {})
+    if recovery != "off":
+        options["recovery"] = _SeededRecovery(resend=recovery == "resend", random=Random(f"recovery {seed}"))
+    return Simulation(seed, durable=durable, faults=faults, connect_options=options).run()
+
+
+@dataclass(frozen=True)
+class _SeededRecovery(Recovery):
+    """A recovery whose chance comes from the seed."""
+
+    initial_delay: float = 0.05
+    max_delay: float = 1.0
+    random: Random = field(default_factory=Random)
+
+    def delay(self, attempt: int) -> float:
+        return self.longest_delay(attempt) * self.random.random()
 
 
 class Simulation:
@@ -132,6 +153,8 @@ class Simulation:
         quiet = not self._faults_left
         self.network = Network(f"network {seed}", _conditions(random, quiet))
         self.ledger = Ledger(quiet=quiet, at_most_once=random.random() < 0.1)
+        recovery: Recovery | None = connect_options.get("recovery")
+        self.ledger.copies = recovery is not None and recovery.resend
         self.result = Result(seed, checks=self.ledger.checks, faults=self.network.faults)
         self._digest = blake2b(digest_size=16)
         self._loop = VirtualLoop(self.network)
@@ -208,6 +231,8 @@ class Simulation:
             if task not in late and task.exception() is not None:
                 self.ledger.fault("errors are typed", f"{task.get_name()}: {task.exception()!r}")
         self._over = True
+        # What was sent on a connection that is closed may still be under way.
+        await asyncio.sleep(1.0)
         await self._take_what_is_left()
         await broker.stop()
         await asyncio.sleep(_SILENCE)

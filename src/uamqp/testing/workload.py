@@ -332,7 +332,7 @@ class Consumer(Worker):
         self._sender_settle_mode = "settled" if world.ledger.at_most_once else "mixed"
         self._fickle = random.random() < 0.6
         #: Of the present link: what was settled for good, as far as this side knows.
-        self._said: list[str] = []
+        self._said: list[tuple[str, object]] = []
 
     def done(self) -> bool:
         return self._finished()
@@ -375,9 +375,10 @@ class Consumer(Worker):
             await self.call("detach", receiver.close(), self.timeout)
             answer = receiver._endpoint.remote_detach
             if answer is not None and answer.error is None and self._settle_mode == "first":
-                # The peer answered detach, so it has read all that was said before.
-                for token in self._said:
-                    self.ledger.confirmed(token)
+                # The peer answered detach, so it has read all that was said before on this link.
+                for token, link in self._said:
+                    if link is receiver._endpoint:
+                        self.ledger.confirmed(token)
 
     # -- the ways to receive -------------------------------------------------------------------------------------
 
@@ -466,9 +467,10 @@ class Consumer(Worker):
                 else:
                     delivery.accept()
                 self.ledger.removing(token)
-                self._said.append(token)
+                self._said.append((token, delivery.link))
                 self.note(f"settles {token}")
-                if self.random.random() < 0.1:
+                # What comes again on another link may be settled as often as one likes.
+                if self.random.random() < 0.1 and delivery.error is None:
                     self._settle_again(delivery)
         except AMQPError as error:
             self.ledger.failed(self.name, error)
