@@ -156,6 +156,26 @@ async def test_new_links_while_it_is_away(broker: Broker, events: Events) -> Non
                 (await receiver.receive()).accept()
 
 
+async def test_opening_that_is_interrupted_begins_again(serve: Serve, events: Events) -> None:
+    """The peer goes away in the middle of begin, and of attach."""
+    makes = [lambda: Peer("on_begin"), lambda: Peer("on_attach"), Peer]
+    server = await serve(lambda: makes.pop(0)())
+    async with connect(server.url, recovery=events.recovery(), timeout=BOUND) as connection:
+        attaching = asyncio.create_task(connection.sender("queue").open())
+        await eventually(lambda: server.peers and server.peer.engine._sessions)
+        server.peer.cut()
+        await eventually(lambda: len(server.peers) == 2 and server.peer.sessions and server.peer.sessions[0]._names)
+        server.peer.cut()
+        sender = await attaching
+        await sender.send("message")
+        assert len(server.peers) == 3
+        with pytest.raises(OperationTimeout):
+            server._make = lambda: Peer("on_open")
+            server.peer.cut()
+            await interrupted(events, 3)
+            await connection.receiver("queue", timeout=0.02)
+
+
 async def test_requests_are_asked_anew(broker: Broker, events: Events) -> None:
     from uamqp.aio import Message
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from ..codec.definitions import Error
 from ..codec.message import Message
@@ -21,7 +21,14 @@ from ..engine.sender import SenderEndpoint
 from ..engine.session import SessionEndpoint
 from ..engine.settings import ConnectionSettings
 from ..engine.states import ConnectionState
-from ..exceptions import AMQPError, LocalProtocolError, OperationTimeout
+from ..exceptions import (
+    AMQPError,
+    ConnectionEnded,
+    LinkDetached,
+    LocalProtocolError,
+    OperationTimeout,
+    SessionEnded,
+)
 from ..transport.address import parse_url
 from ..transport.driver import Driver, Waiter, wake
 from ..transport.event_loop import EventLoopDriver
@@ -48,6 +55,9 @@ from .trace import traced
 if TYPE_CHECKING:
     from .receiver import Receiver
     from .sender import Sender
+
+
+T = TypeVar("T")
 
 
 def connect(
@@ -303,6 +313,22 @@ class Connection(Observer):
         if repair is not None and repair.failure is not None:
             raise repair.failure.again()
 
+    async def _persist(self, open: Callable[[Timeout], Coroutine[Any, Any, T]], timeout: Timeout) -> T:
+        """Open something on the connection; where that is interrupted, again when all is back."""
+        repair = self._repair
+        if repair is None:
+            return await open(timeout)
+        seconds = self._seconds(timeout)
+        deadline = None if seconds is None else self._driver.now() + seconds
+        while True:
+            await self._usable(timeout)
+            try:
+                return await open(timeout)
+            except (ConnectionEnded, SessionEnded, LinkDetached) as error:
+                if not repair.running or not repair.recovers(error):
+                    raise
+            timeout = None if deadline is None else max(0.0, deadline - self._driver.now())
+
     # -- what hangs on it ----------------------------------------------------------------------------------------
 
     def session(
@@ -315,10 +341,11 @@ class Connection(Observer):
             handle_max: links that the session may have, less one.
             timeout: seconds for the peer's answer.
         """
-        return Opening(lambda: self._begin(incoming_window, handle_max, timeout))
+        return Opening(
+            lambda: self._persist(lambda seconds: self._begin(incoming_window, handle_max, seconds), timeout)
+        )
 
     async def _begin(self, incoming_window: int, handle_max: int, timeout: Timeout) -> Session:
-        await self._usable(timeout)
         session = Session(self, incoming_window, handle_max)
         try:
             await session._begun(timeout)
@@ -328,7 +355,9 @@ class Connection(Observer):
         return session
 
     async def _shared_session(self, timeout: Timeout) -> Session:
-        await self._usable(timeout)
+        return await self._persist(self._begin_shared, timeout)
+
+    async def _begin_shared(self, timeout: Timeout) -> Session:
         # It is begun once; who loses patience does not end it for the others.
         session = self._default_session
         if session is None or not session._is_usable:

@@ -142,11 +142,12 @@ class Session:
                 capabilities=tuple(Symbol(c) for c in capabilities),
             )
         terms = target, source or Source(), mode, desired_capabilities, properties
-        return Opening(lambda: self._attach_sender(name, terms, timeout))
+        return Opening(
+            lambda: self._connection._persist(lambda seconds: self._attach_sender(name, terms, seconds), timeout)
+        )
 
     async def _attach_sender(self, name: str | None, terms: Any, timeout: Timeout) -> Sender:
         target, source, mode, desired_capabilities, properties = terms
-        await self._connection._usable(timeout)
         sender = Sender(self, name)
         sender._attach(
             source,
@@ -211,11 +212,14 @@ class Session:
             )
         policy = credit if credit is not None else Prefetch(prefetch)
         terms = source, target or Target(), mode, remote_mode, max_message_size, desired_capabilities, properties
-        return Opening(lambda: self._attach_receiver(name, policy, terms, timeout))
+        return Opening(
+            lambda: self._connection._persist(
+                lambda seconds: self._attach_receiver(name, policy, terms, seconds), timeout
+            )
+        )
 
     async def _attach_receiver(self, name: str | None, policy: CreditPolicy, terms: Any, timeout: Timeout) -> Receiver:
         source, target, mode, remote_mode, max_message_size, desired_capabilities, properties = terms
-        await self._connection._usable(timeout)
         receiver = Receiver(self, name, policy)
         receiver._attach(
             source,
