@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 AZURE  := .venv-azure
+FUZZ   := .venv-fuzz
 FOLDER ?= .
 URL    ?=
 ROUNDS ?=
@@ -10,7 +11,7 @@ OUTPUT ?=
 RUNS   ?= 5000
 SEED   ?= 0
 
-.PHONY: demo test test-brokers test-azure lint format types compiled bench bench-cost simulate clean
+.PHONY: demo test test-brokers test-azure lint format types compiled bench bench-cost simulate fuzz clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/move_files.py demo "$(FOLDER)" $(if $(URL),--url "$(URL)")
@@ -37,6 +38,11 @@ format: $(VENV)/.test
 
 types: $(VENV)/.test
 	$(BIN)/mypy
+
+# Fuzzing guided by coverage, of codec and engine, in an environment of its own: make fuzz RUNS=1000000
+fuzz: $(FUZZ)/.test
+	$(FUZZ)/bin/python -m tests.fuzz codec -runs=$(RUNS) -seed=$(SEED)
+	$(FUZZ)/bin/python -m tests.fuzz engine -runs=$(RUNS) -seed=$(SEED)
 
 # The compiled twin of engine and hot codec: built, compared with the source, and put through the whole test suite.
 compiled: $(VENV)/.test
@@ -76,5 +82,11 @@ $(AZURE)/.test: pyproject.toml
 	$(AZURE)/bin/python -m pip install --quiet --disable-pip-version-check -e . --group test --group azure
 	touch $@
 
+$(FUZZ)/.test: pyproject.toml
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check -e . --group test --group fuzz
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(AZURE) build dist .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) $(AZURE) $(FUZZ) build dist .mypy_cache .ruff_cache .pytest_cache .coverage*
