@@ -72,13 +72,14 @@ class _WebSocketFrames:
         self._mask = b""
         self._at = 0
         self._control = False
+        #: Bytes since the last AMQP.
+        self._skipped = 0
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Pieces of AMQP, and how many other bytes stand before each."""
         raw = self._raw
         raw += data
         found: list[tuple[int, bytes]] = []
-        skipped = 0
         while raw:
             if self._head:
                 end = raw.find(b"\r\n\r\n") + 4
@@ -92,14 +93,14 @@ class _WebSocketFrames:
                 del raw[: len(piece)]
                 self._left -= len(piece)
                 if self._control:
-                    skipped += len(piece)
+                    self._skipped += len(piece)
                     continue
                 if self._mask:
                     at = self._at
                     self._at += len(piece)
                     piece = bytes(byte ^ self._mask[(at + n) % 4] for n, byte in enumerate(piece))
-                found.append((skipped, piece))
-                skipped = 0
+                found.append((self._skipped, piece))
+                self._skipped = 0
             else:
                 length = raw[1] & 127 if len(raw) > 1 else 0
                 extended = {126: 2, 127: 8}.get(length, 0)
@@ -110,7 +111,7 @@ class _WebSocketFrames:
                 self._left = int.from_bytes(raw[2 : 2 + extended], "big") if extended else length
                 self._mask = bytes(raw[2 + extended : size])
                 self._at = 0
-                skipped += size
+                self._skipped += size
                 del raw[:size]
         return found
 
@@ -154,6 +155,11 @@ class _Direction:
             self._pass(count)
             self._finish()
             self._pair.end(cut.how)
+        if not self._pair.cut:
+            # What is left has no AMQP in it: a ping, or the head of a frame of the WebSocket.
+            self._write(bytes(self._raw))
+            self._passed += len(self._raw)
+            self._raw.clear()
 
     def _next(self) -> tuple[str, int] | None:
         """The kind and the size of the frame that is next, if it is all here."""
@@ -179,6 +185,8 @@ class _Direction:
             del self._raw[:end], self._ends[:count], self._amqp[:count]
 
     def _write(self, data: bytes) -> None:
+        if not data:
+            return
         if self._pair.proxy.throttle is None:
             self._finish()
             self._pair.write(self._towards, data)

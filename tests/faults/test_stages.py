@@ -65,6 +65,7 @@ class World:
             idle_timeout=IDLE,
             timeout=patience,
             connect_timeout=PATIENCE,
+            max_frame_size=FRAME,
             **self.options,
         ) as connection:
             yield connection
@@ -113,6 +114,7 @@ class World:
         except AMQPError:
             if not self.recovering:
                 raise
+            await eventually(lambda: self.events and self.events[-1].what is Happening.RECOVERED)
             return await call()
 
 
@@ -222,6 +224,7 @@ async def closing(world: World) -> None:
         async with connection.sender("queue") as sender:
             await world.send(sender)
         world.arm()
+        await connection.close(timeout=PATIENCE)
 
 
 async def idling(world: World) -> None:
@@ -329,7 +332,7 @@ STAGES = [
     Stage("A29-after-settle", sending, "disposition", "client"),
     Stage("A30-mid-incoming-transfer", receiving, "transfer", "client", byte=-1),
     Stage("A31-between-incoming-frames", receiving, "transfer", "client", nth=2),
-    Stage("A31-between-incoming-transfers", receiving, "transfer", "client", nth=12),
+    Stage("A31-between-incoming-transfers", receiving, "transfer", "client", nth=5),
     Stage("A32-delivered-before-disposition", receiving, "disposition", byte=0),
     Stage("A33-disposition-not-read", receiving, "disposition", byte=-1),
     Stage("A33-disposition-read", receiving, "disposition"),
