@@ -39,6 +39,7 @@ async def no_leaks() -> AsyncIterator[None]:
     yield
     await eventually(lambda: not asyncio.all_tasks() - tasks - {asyncio.current_task()})
     await eventually(lambda: not _descriptors() - before)
+    await loop.shutdown_default_executor()
     assert threading.active_count() == threads
     assert not failures
 
@@ -70,7 +71,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         write(f"{group:<44}{len(runs):>7}{held:>7}{sum(seconds for _, seconds, _ in runs):>10.1f}")
         for name in dict.fromkeys(name for _, _, figures in runs for name in figures):
             values = [figures[name] for _, _, figures in runs if name in figures]
-            if name.startswith("p50"):
-                write(f"    {name}: {statistics.median(values):.3f}")
+            if name.startswith("seconds"):
+                write(f"    {name}: {statistics.median(values):.2f}")
             else:
                 write(f"    {name}: {sum(values):g}")

@@ -17,11 +17,9 @@ from typing import Literal, Self, cast
 
 Side = Literal["client", "server"]
 
-_CODES = {
-    **{0x10: "open", 0x11: "begin", 0x12: "attach", 0x13: "flow", 0x14: "transfer", 0x15: "disposition"},
-    **{0x16: "detach", 0x17: "end", 0x18: "close"},
-    **{0x40: "sasl-mechanisms", 0x41: "sasl-init", 0x42: "sasl-challenge", 0x43: "sasl-response", 0x44: "sasl-outcome"},
-}
+_PERFORMATIVES = ("open", "begin", "attach", "flow", "transfer", "disposition", "detach", "end", "close")
+_SASL = ("sasl-mechanisms", "sasl-init", "sasl-challenge", "sasl-response", "sasl-outcome")
+_CODES = dict([*enumerate(_PERFORMATIVES, 0x10), *enumerate(_SASL, 0x40)])
 #: Seconds between two pieces of a throttled stream.
 _DRIP = 0.01
 _LINGER_0 = struct.pack("ii", 1, 0)
