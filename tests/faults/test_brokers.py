@@ -124,6 +124,8 @@ def rabbitmq() -> Iterator[Target]:
     with RabbitMQ.running() as broker:
         broker.declare_queue("faults", "quorum")
         broker.declare_queue("control", "classic")
+        # It keeps the list of its quorum queues in memory for a while: killed at once, it knows their names only.
+        broker.restart()
         yield Real(broker)
 
 
