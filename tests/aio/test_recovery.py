@@ -432,6 +432,66 @@ async def test_a_session_that_the_peer_ends(serve: Serve, events: Events) -> Non
         assert len(server.peers) == 1
 
 
+class Slow(Peer):
+    """Keeps those waiting that attach."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: list[Any] = []
+
+    def on_attach(self, link: Any) -> None:
+        self.late.append(link)
+
+
+async def test_an_attach_that_is_answered_late(serve: Serve, events: Events) -> None:
+    """Its name is taken as long as it is not answered: attaching it once more would be an error."""
+    server = await serve(Peer)
+    async with connect(server.url, recovery=events.recovery(), timeout=0.05) as connection:
+        sender = await connection.sender("queue")
+        server._make = Slow
+        server.peer.cut()
+        await eventually(lambda: events.happenings.count("retrying") >= 3)
+        slow = server.peer
+        assert isinstance(slow, Slow)
+        assert len(slow.late) == 1
+        Peer.on_attach(slow, slow.late[0])
+        await sender.send("message", timeout=BOUND)
+        await recovered(events)
+        assert slow.links == slow.late
+    assert "did not answer attach" in str(events[2].error)
+
+
+async def test_a_link_is_closed_before_its_attach_is_answered(serve: Serve, events: Events) -> None:
+    server = await serve(Peer)
+    recovery = events.recovery(initial_delay=30.0, max_delay=30.0)
+    async with connect(server.url, recovery=recovery, timeout=0.05) as connection:
+        sender, other = await connection.sender("queue"), await connection.sender("other")
+        server._make = Slow
+        server.peer.cut()
+        # The first attempt timed out, the second is far away.
+        await eventually(lambda: events.happenings.count("retrying") == 2)
+        slow = server.peer
+        assert isinstance(slow, Slow)
+        await sender.close()
+        await eventually(lambda: slow.detached == slow.late)
+        assert sender.error is not None
+        assert other.error is None
+
+
+async def test_a_link_is_closed_while_its_attach_is_waited_for(serve: Serve, events: Events) -> None:
+    server = await serve(Peer)
+    async with connect(server.url, recovery=events.recovery(), timeout=0.2) as connection:
+        sender = await connection.sender("queue")
+        server._make = Slow
+        server.peer.cut()
+        await eventually(lambda: len(server.peers) == 2 and getattr(server.peer, "late", None))
+        slow = server.peer
+        assert isinstance(slow, Slow)
+        await sender.close()
+        await eventually(lambda: slow.detached == slow.late)
+        await recovered(events)
+
+
 async def test_a_link_that_cannot_come_back_does_not_hold_up_the_others(broker: Broker, events: Events) -> None:
     broker.queue("doomed")
     async with connected(broker, events) as connection:

@@ -45,6 +45,8 @@ class Link:
         self._session = session
         self._driver = session._driver
         self._changed = Signal(session._driver)
+        #: Attached anew, and not answered in time: its name is taken, so the next attempt waits for the same.
+        self._late: LinkEndpoint | None = None
 
     def _new_name(self, kind: str) -> str:
         return f"{kind}-{uuid4()}"
@@ -59,21 +61,34 @@ class Link:
         self._endpoint.attach(*args, **terms)
 
     async def _attached(self, timeout: Timeout) -> None:
-        await self._answered(self._endpoint, timeout)
+        endpoint = self._endpoint
+        try:
+            await self._answered(endpoint, timeout)
+        except BaseException:
+            if endpoint.error is None:
+                endpoint.detach()
+            raise
         connection = self._session._connection
         if connection._repair is not None:
             connection._links[self] = None  # type: ignore[index]
 
     async def _restore(self) -> None:
         """Attach anew, with the same name and terms. Raises where that may be different the next time."""
-        args, terms = self._terms
+        endpoint, self._late = self._late, None
         try:
-            endpoint = self._new_endpoint(self.name)
-            endpoint.attach(*args, **terms)
+            if endpoint is None or endpoint.error is not None:
+                endpoint = self._new_endpoint(self.name)
+                args, terms = self._terms
+                endpoint.attach(*args, **terms)
             await self._answered(endpoint, DEFAULT)
         except LocalProtocolError as error:
             # The peer did not answer the detach of an earlier endpoint yet, say.
             raise LinkDetached(f"the link {self.name!r} cannot be attached now: {error}") from error
+        except OperationTimeout:
+            self._late = endpoint
+            if not self._endpoint.suspended:
+                self._forget_late()
+            raise
         except (LinkDetached, SessionEnded) as error:
             repair = self._session._connection._repair
             if repair is None or repair.recovers(error):
@@ -90,6 +105,12 @@ class Link:
         self._take_over(ended)
         self._changed.notify()
 
+    def _forget_late(self) -> None:
+        """It was closed before the peer answered."""
+        late, self._late = self._late, None
+        if late is not None and late.error is None:
+            late.detach()
+
     def _take_over(self, ended: Any) -> None:
         """Go on where the other endpoint of this link stopped."""
         raise NotImplementedError
@@ -98,6 +119,7 @@ class Link:
         """It is not brought back."""
         endpoint = self._endpoint
         self._session._connection._links.pop(self, None)  # type: ignore[call-overload]
+        self._forget_late()
         endpoint.suspended = False
         if error is not None:
             endpoint.error = error
@@ -105,14 +127,8 @@ class Link:
 
     async def _answered(self, endpoint: LinkEndpoint, timeout: Timeout) -> None:
         seconds = self._seconds(timeout)
-        try:
-            if not await self._changed.wait_for(lambda: _is_decided(endpoint), seconds):
-                raise OperationTimeout(
-                    f"the peer did not answer attach of the link {endpoint.name!r} within {seconds} s"
-                )
-        except BaseException:
-            endpoint.detach()
-            raise
+        if not await self._changed.wait_for(lambda: _is_decided(endpoint), seconds):
+            raise OperationTimeout(f"the peer did not answer attach of the link {endpoint.name!r} within {seconds} s")
         if endpoint.error is not None:
             raise endpoint.error.again()
 
