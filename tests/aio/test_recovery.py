@@ -351,6 +351,25 @@ async def test_credit_by_hand_is_given_again(serve: Serve, events: Events) -> No
         assert receiver.queued == 0
 
 
+async def test_credit_that_is_given_while_it_is_away(serve: Serve, events: Events) -> None:
+    server = await serve(Peer)
+    async with connect(server.url, recovery=events.recovery(), timeout=BOUND) as connection:
+        receiver = await connection.receiver("queue", credit=Manual())
+        receiver.flow(5)
+        await eventually(lambda: server.peer.sender.credit == 5)
+        server.peer.sender.send(b"\x00\x53\x77\xa1\x01a")
+        await eventually(lambda: receiver.queued == 1)
+        server.peer.cut()
+        await interrupted(events)
+        receiver.flow(7)
+        with pytest.raises(LocalProtocolError, match="credit"):
+            receiver.flow(-1)
+        with pytest.raises(ConnectionLost):
+            receiver.flow(1, drain=True)
+        await recovered(events)
+        await eventually(lambda: server.peer.sender.credit == 7)
+
+
 async def test_credit_on_demand_is_given_for_who_waits(serve: Serve, events: Events) -> None:
     server = await serve(Peer)
     async with connect(server.url, recovery=events.recovery(), timeout=BOUND) as connection:

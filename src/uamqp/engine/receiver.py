@@ -75,11 +75,19 @@ class ReceiverEndpoint(LinkEndpoint):
         return self._partial is None
 
     def flow(self, credit: int, *, drain: bool = False, echo: bool = False) -> None:
-        """Let the sender send `credit` deliveries from now on; with `drain`, only what it has at hand (spec 2.6.7)."""
-        self.check_usable()
+        """Let the sender send `credit` deliveries from now on; with `drain`, only what it has at hand (spec 2.6.7).
+
+        On a link that ended and is to be brought back, the credit is only noted, for the owner to give it again.
+        """
+        noted = self.suspended and not drain
+        if not noted:
+            self.check_usable()
         if not 0 <= credit <= MAX_CREDIT:
             raise LocalProtocolError(f"credit must be 0 to {MAX_CREDIT}, not {credit}")
         limit = (self.delivery_count + credit) & MASK
+        if noted:
+            self.limit = limit
+            return
         self._surplus = max(0, distance(limit, self.limit) + self._surplus)
         self.limit = limit
         # A delivery that is here in part is under way, whatever became of its credit.
