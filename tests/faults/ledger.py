@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 
-from uamqp.exceptions import AMQPError, BatchFailed, InDoubt, NotSent, OperationTimeout
+from uamqp.exceptions import AMQPError, InDoubt, Modified, OperationTimeout, Rejected, Released
 
 ACCEPTED = "accepted"
 IN_DOUBT = "in doubt"
@@ -20,9 +20,9 @@ def meaning(error: AMQPError) -> str:
     """What a sender knows of a message whose `send` raised this."""
     if isinstance(error, InDoubt) or (isinstance(error, OperationTimeout) and "was sent" in str(error)):
         return IN_DOUBT
-    if isinstance(error, NotSent | OperationTimeout) or not isinstance(error, BatchFailed):
-        return NOT_SENT
-    raise AssertionError(f"a batch has many meanings: {error}")
+    if isinstance(error, Rejected | Released | Modified):
+        return REFUSED
+    return NOT_SENT
 
 
 @dataclass

@@ -7,6 +7,7 @@ A41), which the client does not have.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +20,7 @@ import pytest
 from uamqp.aio import Connection, Happening, Manual, Message, Receiver, Recovery, RecoveryEvent, Sender, connect
 from uamqp.aio.cbs import Token, TokenKeeper
 from uamqp.broker import Broker
-from uamqp.exceptions import AMQPError
+from uamqp.exceptions import AMQPError, ConnectionLost, OperationTimeout
 from uamqp.transport.tls import server_context
 
 from ..aio.peers import BOUND, eventually
@@ -279,7 +280,7 @@ class Stage:
     """Where to cut: in which scenario, and in what.
 
     Attributes:
-        fast: part of the normal suite.
+        fast: part of the normal suite, as far as that is quick.
         only: the transport that has this stage.
         quiet: closing says nothing of a peer that is gone, so that without recovery there may be no error.
         then: the second cut, in what follows the first.
@@ -367,7 +368,9 @@ def cells() -> Iterator[Any]:
             if stage.only not in ("", transport):
                 continue
             for how in ways:
-                marks = [] if stage.fast else [pytest.mark.faults]
+                # Black holes take their time.
+                fast = stage.fast and (transport == "plain" or how not in (How.BLACKHOLE, How.HALF_OPEN))
+                marks = [] if fast else [pytest.mark.faults]
                 yield pytest.param(stage, transport, how, marks=marks, id=f"{stage.name}-{transport}-{how.value}")
 
 
@@ -447,3 +450,128 @@ async def test_with_recovery(
     assert findings.hold(resend=True), findings
     assert world.ledger.told(ACCEPTED) == len(world.ledger)
     assert Happening.FAILED not in [event.what for event in world.events]
+
+
+# --- stages before there is a connection that could be cut ------------------------------------------------------
+
+
+async def _goes_on(world: World, fault: Callable[[], object], mend: Callable[[], Awaitable[object]]) -> None:
+    """With recovery: the connection is lost, cannot be had for some attempts, then it can."""
+    with world.ledger.cutting():
+        async with world.connected() as connection, connection.sender("queue") as sender:
+            await world.send(sender)
+            fault()
+            world.proxy.cut(How.RST)
+            await eventually(lambda: sum(event.what is Happening.RETRYING for event in world.events) >= 3)
+            waiting = asyncio.create_task(world.send(sender))
+            await mend()
+            await waiting
+    await world.drain()
+    findings = world.ledger.check()
+    assert findings.hold(resend=True), findings
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("transport", CUTS)
+async def test_a01_connections_are_refused(
+    make: Make, transport: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("faults", "A01 to A03")
+    world = await make(transport, recovering=False)
+    world.proxy.refuse()
+    with pytest.raises(ConnectionLost):
+        async with world.connected():
+            pass
+    await world.proxy.listen()
+    world.recovering = True
+    await _goes_on(world, world.proxy.refuse, world.proxy.listen)
+
+
+@pytest.mark.faults
+async def test_a02_the_name_cannot_be_looked_up(
+    make: Make, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("faults", "A01 to A03")
+    world = await make("plain", recovering=False)
+    world.url = f"amqp://broker.invalid:{world.proxy.port}"
+    known = False
+
+    async def look_up(host: str, port: int, **options: Any) -> list[Any]:
+        if not known:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    with pytest.raises(ConnectionLost, match="name resolution"):
+        async with world.connected():
+            pass
+
+    async def learn() -> None:
+        nonlocal known
+        known = True
+
+    def unlearn() -> None:
+        nonlocal known
+        known = False
+
+    await learn()
+    world.recovering = True
+    await _goes_on(world, unlearn, learn)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("transport", CUTS)
+async def test_a03_connections_are_not_answered(
+    make: Make, transport: str, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("faults", "A01 to A03")
+    world = await make(transport, recovering=False)
+    world.proxy.ignore()
+    started = time.monotonic()
+    with pytest.raises(OperationTimeout):
+        async with world.connected():
+            pass
+    assert time.monotonic() - started < PATIENCE + SLACK
+    await world.proxy.listen()
+    world.recovering = True
+    await _goes_on(world, world.proxy.ignore, world.proxy.listen)
+
+
+# --- after any number of bytes, and slowly ----------------------------------------------------------------------
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("recovering", [False, True], ids=["without-recovery", "with-recovery"])
+@pytest.mark.parametrize("towards", ["server", "client"])
+@pytest.mark.parametrize("byte", range(1, 600, 12))
+async def test_cut_after_so_many_bytes(
+    make: Make, byte: int, towards: Side, recovering: bool, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("faults", f"after n bytes, with{'' if recovering else 'out'} recovery")
+    world = await make("plain", Cut(How.RST, "bytes", towards, byte=byte), recovering=recovering)
+    with world.ledger.cutting():
+        try:
+            await connecting(world)
+        except AMQPError:
+            assert not recovering
+    assert not world.proxy.armed, "the conversation has fewer bytes"
+    await world.drain()
+    findings = world.ledger.check()
+    assert findings.hold(resend=recovering), findings
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("transport", CUTS)
+async def test_a_slow_network(make: Make, transport: str, record_property: Callable[[str, object], None]) -> None:
+    """It takes longer than the idle time-out, which bytes that trickle in do not let pass."""
+    record_property("faults", "throttled to 8 kB/s")
+    world = await make(transport, recovering=False)
+    started = time.monotonic()
+    async with world.connected() as connection, connection.sender("queue") as sender:
+        world.proxy.throttle = 8_000
+        await world.send(sender, LARGE)
+        assert time.monotonic() - started > 1.0
+        world.proxy.throttle = None
+    await world.drain()
+    findings = world.ledger.check()
+    assert findings.hold(resend=True), findings

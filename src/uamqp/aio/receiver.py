@@ -126,7 +126,7 @@ class Receiver(Link):
         """Let the peer send `credit` deliveries from now on (not: more), whatever was given before.
 
         With `drain` it sends what it has at hand and gives the rest of the credit back; `drain()` waits for that.
-        While the link is being brought back, plain credit is noted and given when it is back; draining raises the error.
+        While the link is being brought back, credit is noted, and given when it is back; draining raises the error.
         """
         self._endpoint.flow(credit, drain=drain)
         # On a link that is being brought back this is all that it is given then.
