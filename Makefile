@@ -11,7 +11,7 @@ OUTPUT ?=
 RUNS   ?= 5000
 SEED   ?= 0
 
-.PHONY: demo test test-brokers test-azure lint format types compiled bench bench-cost simulate fuzz clean
+.PHONY: demo test test-brokers test-azure test-faults lint format types compiled bench bench-cost simulate fuzz clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/move_files.py demo "$(FOLDER)" $(if $(URL),--url "$(URL)")
@@ -22,6 +22,11 @@ test: $(VENV)/.test
 # The same live tests against the embedded broker, RabbitMQ 4 and Artemis (see tools/brokers/README.md).
 test-brokers: $(VENV)/.test
 	UAMQP_LIVE_PEERS=embedded,rabbitmq,artemis $(BIN)/python -m pytest tests/live -q --timeout 300 -p no:cacheprovider
+
+# Connections cut at every stage and in every way, and real brokers killed with SIGKILL under load; a table at the end
+# (docs/recovery.md). UAMQP_FAULT_KILLS says how often each broker is killed.
+test-faults: $(VENV)/.test
+	$(BIN)/python -m pytest tests/faults -q -n 6 --dist worksteal --timeout 120 -p no:cacheprovider
 
 # Microsoft's SDKs against the azure personality of the embedded broker (docs/azure.md), in an environment of their own.
 # UAMQP_AZURE_TRANSPORTS=pyamqp or =uamqp runs them with one of their two AMQP stacks only.
