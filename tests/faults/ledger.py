@@ -107,13 +107,21 @@ class Ledger:
         """The last arrival was accepted, and the peer knows."""
         self._entries[number].arrivals[-1].confirmed = time.monotonic()
 
+    def cut_begins(self) -> None:
+        """A fault happens."""
+        self._cuts.append([time.monotonic(), inf])
+
+    def cut_ends(self) -> None:
+        """Both ends know of all faults that there were."""
+        for cut in self._cuts:
+            cut[1] = min(cut[1], time.monotonic())
+
     @contextmanager
     def cutting(self) -> Iterator[None]:
-        """A fault begins, and is over when both ends know."""
-        cut = [time.monotonic(), inf]
-        self._cuts.append(cut)
+        """A fault happens at some time in here."""
+        self.cut_begins()
         yield
-        cut[1] = time.monotonic()
+        self.cut_ends()
 
     @property
     def cuts(self) -> int:

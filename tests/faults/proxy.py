@@ -10,7 +10,8 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections import Counter, deque
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Self, cast
@@ -298,6 +299,8 @@ class _Pair:
     def end(self, how: How) -> None:
         """Cut it."""
         self.cut = True
+        if self.proxy._on_cut is not None:
+            self.proxy._on_cut()
         if how is How.FIN:
             for transport in self.ends.values():
                 transport.close()
@@ -331,20 +334,27 @@ class FaultProxy:
         upstream: the broker's port, on this machine.
         context: speak TLS to clients.
         websocket: what goes through is AMQP in a WebSocket.
+        on_cut: is called with each cut.
 
     Attributes:
         port: where clients connect.
         throttle: bytes per second that get through, each way; None for as many as there are.
-        seen: how many frames came by, of each kind and way.
         fired: the cuts that happened.
     """
 
-    def __init__(self, upstream: int, *, context: ssl.SSLContext | None = None, websocket: bool = False) -> None:
+    def __init__(
+        self,
+        upstream: int,
+        *,
+        context: ssl.SSLContext | None = None,
+        websocket: bool = False,
+        on_cut: Callable[[], None] | None = None,
+    ) -> None:
         self.upstream = upstream
+        self._on_cut = on_cut
         self.context = context
         self.websocket = websocket
         self.throttle: float | None = None
-        self.seen: Counter[tuple[str, Side]] = Counter()
         self.fired: list[Cut] = []
         self._armed: deque[Cut] = deque()
         self._counted = 0
@@ -366,11 +376,6 @@ class FaultProxy:
             await pair.close()
         while any(pair.ends for pair in self._pairs):
             await asyncio.sleep(0.001)
-
-    @property
-    def connections(self) -> int:
-        """Connections of clients that there are."""
-        return sum("client" in pair.ends for pair in self._pairs)
 
     async def listen(self) -> None:
         """Let clients in, after `refuse` or `ignore`."""
@@ -420,7 +425,6 @@ class FaultProxy:
 
     def _due(self, kind: str, towards: Side, size: int) -> tuple[Cut, int] | None:
         """Count a frame; the cut that happens in it, and after how many of its bytes."""
-        self.seen[kind, towards] += 1
         if not self._armed:
             return None
         cut = self._armed[0]

@@ -35,6 +35,8 @@ IDLE = 0.8
 PATIENCE = 1.5
 #: What a loaded machine may add to the time-outs of a run.
 SLACK = 8.0
+#: Seconds in which the broker hears of what was accepted, unless that is cut.
+HEARD = 0.5
 #: Bytes of a message that takes several frames.
 LARGE = 10_000
 FRAME = 2048
@@ -43,12 +45,14 @@ FRAME = 2048
 class World:
     """A broker, a proxy before it, a client on the other side of that, and the books."""
 
-    def __init__(self, broker: Broker, proxy: FaultProxy, cuts: tuple[Cut, ...], *, recovering: bool) -> None:
+    def __init__(
+        self, broker: Broker, proxy: FaultProxy, ledger: Ledger, cuts: tuple[Cut, ...], *, recovering: bool
+    ) -> None:
         self.broker = broker
         self.proxy = proxy
+        self.ledger = ledger
         self.cuts = cuts
         self.recovering = recovering
-        self.ledger = Ledger()
         self.events: list[RecoveryEvent] = []
         self.url = ""
         self.options: dict[str, Any] = {}
@@ -57,7 +61,7 @@ class World:
     async def connected(self) -> AsyncIterator[Connection]:
         recovery = None
         if self.recovering:
-            recovery = Recovery(initial_delay=0.01, max_delay=0.1, resend=True, on_event=self.events.append)
+            recovery = Recovery(initial_delay=0.01, max_delay=0.1, resend=True, on_event=self._on_event)
         patience = BOUND if self.recovering else PATIENCE
         async with connect(
             self.url,
@@ -69,6 +73,11 @@ class World:
             **self.options,
         ) as connection:
             yield connection
+
+    def _on_event(self, event: RecoveryEvent) -> None:
+        self.events.append(event)
+        if event.what is Happening.RECOVERED:
+            self.ledger.cut_ends()
 
     def arm(self) -> None:
         """From now on, cut."""
@@ -393,8 +402,10 @@ async def make(no_leaks: None, certificates: Path) -> AsyncIterator[Make]:
                 context = server_context(certificates / "server.pem", certificates / "server.key")
             port = broker.websocket_port if websocket else broker.port
             assert port is not None
-            proxy = await stack.enter_async_context(FaultProxy(port, context=context, websocket=websocket))
-            world = World(broker, proxy, cuts, recovering=recovering)
+            ledger = Ledger()
+            proxy = FaultProxy(port, context=context, websocket=websocket, on_cut=ledger.cut_begins)
+            await stack.enter_async_context(proxy)
+            world = World(broker, proxy, ledger, cuts, recovering=recovering)
             scheme = {"plain": "amqp", "tls": "amqps", "websocket": "ws"}[transport]
             world.url = f"{scheme}://127.0.0.1:{proxy.port}"
             if transport == "tls":
@@ -421,8 +432,7 @@ async def test_without_recovery(
     world = await make(transport, *_cuts(stage, how)[:1], recovering=False)
     started = time.monotonic()
     try:
-        with world.ledger.cutting():
-            await stage.scenario(world)
+        await stage.scenario(world)
     except AMQPError:
         pass
     else:
@@ -431,7 +441,7 @@ async def test_without_recovery(
     assert world.proxy.fired, "the stage did not come"
     assert time.monotonic() - started < max(PATIENCE, 1.25 * IDLE) + SLACK
     await world.drain()
-    findings = world.ledger.check()
+    findings = world.ledger.check(patience=HEARD)
     assert findings.hold(resend=False), findings
 
 
@@ -442,11 +452,10 @@ async def test_with_recovery(
     """It goes on as if nothing had been, and no message is lost, those in doubt neither."""
     record_property("faults", f"stages, {transport}, with recovery")
     world = await make(transport, *_cuts(stage, how), recovering=True)
-    with world.ledger.cutting():
-        await stage.scenario(world)
+    await stage.scenario(world)
     assert not world.proxy.armed, "the stage did not come"
     await world.drain()
-    findings = world.ledger.check()
+    findings = world.ledger.check(patience=HEARD)
     assert findings.hold(resend=True), findings
     assert world.ledger.told(ACCEPTED) == len(world.ledger)
     assert Happening.FAILED not in [event.what for event in world.events]
@@ -457,17 +466,16 @@ async def test_with_recovery(
 
 async def _goes_on(world: World, fault: Callable[[], object], mend: Callable[[], Awaitable[object]]) -> None:
     """With recovery: the connection is lost, cannot be had for some attempts, then it can."""
-    with world.ledger.cutting():
-        async with world.connected() as connection, connection.sender("queue") as sender:
-            await world.send(sender)
-            fault()
-            world.proxy.cut(How.RST)
-            await eventually(lambda: sum(event.what is Happening.RETRYING for event in world.events) >= 3)
-            waiting = asyncio.create_task(world.send(sender))
-            await mend()
-            await waiting
+    async with world.connected() as connection, connection.sender("queue") as sender:
+        await world.send(sender)
+        fault()
+        world.proxy.cut(How.RST)
+        await eventually(lambda: sum(event.what is Happening.RETRYING for event in world.events) >= 3)
+        waiting = asyncio.create_task(world.send(sender))
+        await mend()
+        await waiting
     await world.drain()
-    findings = world.ledger.check()
+    findings = world.ledger.check(patience=HEARD)
     assert findings.hold(resend=True), findings
 
 
@@ -549,14 +557,13 @@ async def test_cut_after_so_many_bytes(
 ) -> None:
     record_property("faults", f"after n bytes, with{'' if recovering else 'out'} recovery")
     world = await make("plain", Cut(How.RST, "bytes", towards, byte=byte), recovering=recovering)
-    with world.ledger.cutting():
-        try:
-            await connecting(world)
-        except AMQPError:
-            assert not recovering
+    try:
+        await connecting(world)
+    except AMQPError:
+        assert not recovering
     assert not world.proxy.armed, "the conversation has fewer bytes"
     await world.drain()
-    findings = world.ledger.check()
+    findings = world.ledger.check(patience=HEARD)
     assert findings.hold(resend=recovering), findings
 
 
@@ -574,5 +581,5 @@ async def test_a_slow_network(make: Make, transport: str, record_property: Calla
         assert time.monotonic() - started > 1.0
         world.proxy.throttle = None
     await world.drain()
-    findings = world.ledger.check()
+    findings = world.ledger.check(patience=HEARD)
     assert findings.hold(resend=True), findings
