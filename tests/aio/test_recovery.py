@@ -353,12 +353,14 @@ async def test_credit_by_hand_is_given_again(serve: Serve, events: Events) -> No
 
 async def test_credit_that_is_given_while_it_is_away(serve: Serve, events: Events) -> None:
     server = await serve(Peer)
-    async with connect(server.url, recovery=events.recovery(), timeout=BOUND) as connection:
+    async with connect(server.url, recovery=events.recovery(), timeout=BOUND, connect_timeout=0.05) as connection:
         receiver = await connection.receiver("queue", credit=Manual())
         receiver.flow(5)
         await eventually(lambda: server.peer.sender.credit == 5)
         server.peer.sender.send(b"\x00\x53\x77\xa1\x01a")
         await eventually(lambda: receiver.queued == 1)
+        # Does not let it back at first.
+        server._make = lambda: Peer("on_open")
         server.peer.cut()
         await interrupted(events)
         receiver.flow(7)
@@ -366,6 +368,7 @@ async def test_credit_that_is_given_while_it_is_away(serve: Serve, events: Event
             receiver.flow(-1)
         with pytest.raises(ConnectionLost):
             receiver.flow(1, drain=True)
+        server._make = Peer
         await recovered(events)
         await eventually(lambda: server.peer.sender.credit == 7)
 
