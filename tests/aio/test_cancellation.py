@@ -8,8 +8,7 @@ has not run yet.
 from __future__ import annotations
 
 import asyncio
-import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from uamqp.aio import Connection, Manual, OnDemand, Receiver, Sender, connect
 from uamqp.broker import Broker
 from uamqp.exceptions import AMQPError
 
+from ..cancelling import cancelled_at
 from .conftest import Serve
 from .peers import BOUND, Peer, eventually
 from .test_connection import round_trip
@@ -25,36 +25,11 @@ from .test_connection import round_trip
 MOMENTS = pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 
 
-@types.coroutine
-def _cancelled_at(operation: Coroutine[Any, Any, Any], turn: int, after: bool) -> Generator[Any, Any, Any]:
-    task = asyncio.current_task()
-    assert task is not None
-    suspensions = 0
-    resume: Callable[[], Any] = lambda: operation.send(None)  # noqa: E731
-    while True:
-        try:
-            future = resume()
-        except StopIteration as stop:
-            return stop.value
-        suspensions += 1
-        if suspensions == turn:
-            if after and future is not None:
-                # Called before the task's own callback, which was not added yet.
-                future.add_done_callback(lambda _: task.cancel())
-            else:
-                task.cancel()
-        try:
-            yield future
-            resume = lambda: operation.send(None)  # noqa: E731
-        except BaseException as error:
-            resume = lambda error=error: operation.throw(error)  # type: ignore[misc]  # noqa: E731
-
-
 async def was_cancelled(operation: Coroutine[Any, Any, Any], turn: int, after: bool) -> bool:
     """Run it and cancel it at its `turn`-th suspension; False where it had fewer."""
 
     async def run() -> Any:
-        return await _cancelled_at(operation, turn, after)
+        return await cancelled_at(operation, turn, after)
 
     task = asyncio.create_task(run())
     async with asyncio.timeout(BOUND):

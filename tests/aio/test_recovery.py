@@ -24,7 +24,7 @@ from uamqp.exceptions import (
 )
 
 from .conftest import Serve
-from .peers import BOUND, Peer, eventually
+from .peers import BOUND, Peer, eventually, peer_server
 
 #: As fast as it can be, so that a test waits for nothing.
 SOON = {"initial_delay": 0.001, "max_delay": 0.01}
@@ -635,6 +635,20 @@ async def test_another_host_takes_its_place(events: Events) -> None:
             await sender.send("one")
         await sender.send("two")
         assert len(second.queue("queue")) == 1
+        await connection.close()
+
+
+@pytest.mark.parametrize("named", [None, "orders.example"])
+async def test_another_host_is_called_by_its_own_name(named: str | None, events: Events) -> None:
+    """Unless the application named one for all of them."""
+    async with peer_server() as second:
+        async with Broker() as first:
+            recovery = events.recovery(alternatives=[second.url.replace("127.0.0.1", "localhost")])
+            connection = await connect(first.url, recovery=recovery, hostname=named, timeout=BOUND)
+        await recovered(events)
+        opened = second.peer.engine.remote_open
+        assert opened is not None
+        assert opened.hostname == (named or "localhost")
         await connection.close()
 
 

@@ -160,7 +160,7 @@ def test_port_path_subprotocol_and_host_are_those_of_the_services() -> None:
 @pytest.mark.parametrize(("use_tls", "port"), [(None, 443), (False, 80)])
 def test_ports(use_tls: bool | None, port: int) -> None:
     auth = SASLAnonymous("broker.example", transport_type=WEBSOCKET, use_tls=use_tls)
-    assert ConnectionAsync("broker.example", auth)._options().place.port == port
+    assert ConnectionAsync("broker.example", auth)._options().route.endpoint.port == port
 
 
 @pytest.mark.parametrize("cls", [SASTokenAuth, JWTTokenAuth])

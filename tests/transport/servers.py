@@ -8,7 +8,7 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ FACES = pytest.mark.parametrize("face", ["aio", "sync"])
 #: More than one message of a WebSocket, and than one read.
 LARGE = bytes(range(256)) * 4096
 
-Handler = Callable[[socket.socket], None]
+Handler = Callable[[socket.socket], object]
 
 
 def round_trip(face: str, url: str, **options: Any) -> None:
@@ -130,6 +130,25 @@ def read_to_end(stream: socket.socket) -> bytes:
     except ConnectionError:
         pass
     return data
+
+
+async def cancel_connect(read: Handler, connect: Callable[[int], Awaitable[object]]) -> None:
+    """Cancel connecting to a port whose server has `read` and says nothing; no stream may be left."""
+    asked, gone = threading.Event(), threading.Event()
+
+    def handle(stream: socket.socket) -> None:
+        read(stream)
+        asked.set()
+        read_to_end(stream)
+        gone.set()
+
+    with serving(handle) as port:
+        task = asyncio.ensure_future(connect(port))
+        assert await asyncio.to_thread(asked.wait, BOUND)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(gone.wait, BOUND)
 
 
 class ProxyServer:

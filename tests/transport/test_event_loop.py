@@ -12,8 +12,9 @@ from uamqp.aio import Connection, connect
 from uamqp.engine.connection import AMQP_HEADER, EMPTY_FRAME, ConnectionEndpoint
 from uamqp.engine.settings import ConnectionSettings
 from uamqp.exceptions import AMQPError, ConnectionLost, IdleTimeout, InDoubt, NotSent, OperationTimeout
-from uamqp.transport.address import Endpoint
+from uamqp.transport.address import parse_url
 from uamqp.transport.event_loop import EventLoopDriver
+from uamqp.transport.route import Route
 
 from ..aio.conftest import Serve
 from ..aio.peers import BOUND, Peer, eventually, raw_server
@@ -154,7 +155,7 @@ async def greeted() -> AsyncIterator[tuple[EventLoopDriver, ConnectionEndpoint]]
 
     async with raw_server(greet) as url:
         driver = EventLoopDriver()
-        await driver.connect(Endpoint("127.0.0.1", int(url.rpartition(":")[2]), False), None, None, BOUND)
+        await driver.connect(Route(parse_url(url)), BOUND)
         await eventually(lambda: len(driver._early) == 2)
         observer = Recorder()
         observer.engine = ConnectionEndpoint(observer, ConnectionSettings("client"))
@@ -195,7 +196,7 @@ async def test_an_engine_learns_that_its_stream_is_gone_already(how: str) -> Non
     async with raw_server(leave) as url:
         driver = EventLoopDriver()
         try:
-            await driver.connect(Endpoint("127.0.0.1", int(url.rpartition(":")[2]), False), None, None, BOUND)
+            await driver.connect(Route(parse_url(url)), BOUND)
         except ConnectionLost:
             assert how == "reset"
             return

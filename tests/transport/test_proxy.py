@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import ssl
@@ -20,7 +19,17 @@ from uamqp.transport.tls import server_context
 from uamqp.transport.tunnel import set_timeout
 
 from ..aio.peers import BOUND
-from .servers import FACES, ProxyServer, read_exactly, read_head, read_to_end, round_trip, secured, serving
+from .servers import (
+    FACES,
+    ProxyServer,
+    cancel_connect,
+    read_exactly,
+    read_head,
+    read_to_end,
+    round_trip,
+    secured,
+    serving,
+)
 from .test_event_loop import closed_port, full_port
 
 SCHEMES = pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
@@ -243,24 +252,10 @@ def test_a_proxy_that_answers_byte_by_byte_has_no_more_time(face: str, scheme: s
 
 @SCHEMES
 async def test_a_cancelled_connect_leaves_no_stream(scheme: str) -> None:
-    asked, gone = threading.Event(), threading.Event()
-
-    def handle(stream: socket.socket) -> None:
-        stream.recv(1)
-        asked.set()
-        read_to_end(stream)
-        gone.set()
-
     async def connect(port: int) -> None:
         await uamqp.aio.connect("amqp://127.0.0.1:1", proxy=f"{scheme}://127.0.0.1:{port}")
 
-    with serving(handle) as port:
-        task = asyncio.create_task(connect(port))
-        assert await asyncio.to_thread(asked.wait, BOUND)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert await asyncio.to_thread(gone.wait, BOUND)
+    await cancel_connect(lambda stream: stream.recv(1), connect)
 
 
 # -- what is said to connect -----------------------------------------------------------------------------------------

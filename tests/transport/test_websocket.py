@@ -27,7 +27,7 @@ from uamqp.transport.tunnel import SocketTunnel
 from uamqp.transport.websocket import MAX_MESSAGE, MAX_PIECE, WebSocket
 
 from ..aio.peers import BOUND
-from .servers import FACES, LARGE, read_exactly, read_head, read_to_end, round_trip, serving
+from .servers import FACES, LARGE, cancel_connect, read_exactly, read_head, read_to_end, round_trip, serving
 
 
 @pytest.fixture(scope="module")
@@ -212,24 +212,10 @@ def test_a_server_that_never_answers(face: str, answer: bytes) -> None:
 
 
 async def test_a_cancelled_connect_leaves_no_stream() -> None:
-    asked, gone = threading.Event(), threading.Event()
-
-    def handle(stream: socket.socket) -> None:
-        read_head(stream)
-        asked.set()
-        read_to_end(stream)
-        gone.set()
-
     async def connect(port: int) -> None:
         await uamqp.aio.connect(f"ws://127.0.0.1:{port}")
 
-    with serving(handle) as port:
-        task = asyncio.create_task(connect(port))
-        assert await asyncio.to_thread(asked.wait, BOUND)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert await asyncio.to_thread(gone.wait, BOUND)
+    await cancel_connect(read_head, connect)
 
 
 @FACES

@@ -181,10 +181,9 @@ class Connection(Observer):
         #: What is to be brought back, in the order in which it was opened.
         self._sessions: dict[Session, None] = {}
         self._links: dict[Sender | Receiver, None] = {}
-        self._engine = self._new_engine()
+        self._engine = self._new_engine(options)
 
-    def _new_engine(self) -> ConnectionEndpoint:
-        options = self._options
+    def _new_engine(self, options: ConnectionOptions) -> ConnectionEndpoint:
         settings = ConnectionSettings(
             options.container_id,
             hostname=options.hostname,
@@ -207,14 +206,7 @@ class Connection(Observer):
     async def _connect(self, options: ConnectionOptions) -> None:
         driver, engine = self._driver, self._engine
         started = driver.now()
-        await driver.connect(
-            options.place,
-            options.ssl_context,
-            options.server_hostname,
-            options.connect_timeout,
-            proxy=options.proxy,
-            websocket=options.websocket and options.websocket(),
-        )
+        await driver.connect(options.route, options.connect_timeout)
         engine.start()
         driver.run_engine(engine if options.trace is None else traced(engine, options.trace))
         left = max(0.0, options.connect_timeout - (driver.now() - started))
@@ -275,8 +267,9 @@ class Connection(Observer):
         """Bring back what is gone: the connection, then sessions, then links. Raises what stands in the way."""
         if not self.is_open:
             await self._driver.renew()
-            self._engine = self._new_engine()
-            await self._connect(self._options.at_attempt(attempt))
+            options = self._options.at_attempt(attempt)
+            self._engine = self._new_engine(options)
+            await self._connect(options)
         for session in [session for session in self._sessions if session._suspended]:
             await session._restore()
         for link in [link for link in self._links if link._endpoint.suspended]:

@@ -16,6 +16,7 @@ from ..engine.sasl import Anonymous, External, Mechanism, Plain
 from ..exceptions import AddressError
 from ..transport.address import Endpoint, Proxy, check_place, parse_proxy, parse_url
 from ..transport.proxy import check as check_proxy
+from ..transport.route import Route
 from ..transport.tls import client_context
 
 if TYPE_CHECKING:
@@ -90,12 +91,9 @@ class ConnectionOptions:
     """All that `connect` was told, checked."""
 
     endpoint: Endpoint
-    #: Where TCP leads to: the endpoint, as a rule.
-    place: Endpoint
+    route: Route
     mechanisms: Sequence[Mechanism]
-    ssl_context: ssl.SSLContext | None
     hostname: str
-    server_hostname: str
     timeout: float
     connect_timeout: float
     container_id: str = field(default_factory=lambda: str(uuid4()))
@@ -104,22 +102,15 @@ class ConnectionOptions:
     idle_timeout: float | None = IDLE_TIMEOUT
     properties: Mapping[str, Any] = field(default_factory=dict)
     desired_capabilities: Sequence[str] = ()
-    proxy: Proxy | None = None
-    #: Makes the WebSocket that goes around AMQP.
-    websocket: Callable[[], WebSocket] | None = None
     recovery: Recovery | None = None
     #: Is given a line for each frame.
     trace: Callable[[str], object] | None = None
-    #: Other hosts that serve the same.
-    alternatives: Sequence[Endpoint] = ()
+    #: The same for other hosts that serve the same.
+    alternatives: Sequence[ConnectionOptions] = ()
 
     def at_attempt(self, attempt: int) -> ConnectionOptions:
         """The options for an attempt to connect again, from 1: each goes to the next host."""
-        turn = (attempt - 1) % (len(self.alternatives) + 1)
-        if not turn:
-            return self
-        other = self.alternatives[turn - 1]
-        return replace(self, endpoint=other, place=other, server_hostname=other.host)
+        return (self, *self.alternatives)[(attempt - 1) % (len(self.alternatives) + 1)]
 
 
 def connection_options(
@@ -188,13 +179,17 @@ def connection_options(
         raise ValueError("key_file is the key of cert_file, which is not given")
     if endpoint.tls and ssl_context is None:
         ssl_context = client_context(ca_file=ca_file, cert_file=cert_file, key_file=key_file)
+
+    def route_to(endpoint: Endpoint, place: Endpoint) -> Route:
+        host = hostname or endpoint.host
+        websocket = _websocket(endpoint, host, websocket_subprotocol) if endpoint.websocket else None
+        return Route(place, ssl_context, host, proxy, websocket)
+
     options = ConnectionOptions(
         endpoint=endpoint,
-        place=place,
+        route=route_to(endpoint, place),
         mechanisms=mechanisms,
-        ssl_context=ssl_context,
         hostname=hostname or endpoint.host,
-        server_hostname=hostname or endpoint.host,
         timeout=timeout,
         connect_timeout=connect_timeout,
         max_frame_size=max_frame_size,
@@ -202,13 +197,17 @@ def connection_options(
         idle_timeout=idle_timeout,
         properties={"product": "uamqp", "version": _version(), "platform": "Python", **(properties or {})},
         desired_capabilities=desired_capabilities,
-        proxy=proxy,
-        websocket=_websocket(endpoint, hostname, websocket_subprotocol) if endpoint.websocket else None,
         recovery=recovery,
         trace=(partial(FRAMES.debug, "%s") if trace is True else trace) or None,
-        alternatives=() if recovery is None else [_alternative(url, endpoint) for url in recovery.alternatives],
     )
-    return options if container_id is None else replace(options, container_id=container_id)
+    if container_id is not None:
+        options = replace(options, container_id=container_id)
+    others = () if recovery is None else [_alternative(url, endpoint) for url in recovery.alternatives]
+    alternatives = [
+        replace(options, endpoint=other, route=route_to(other, other), hostname=hostname or other.host)
+        for other in others
+    ]
+    return replace(options, alternatives=alternatives)
 
 
 def _alternative(url: str, first: Endpoint) -> Endpoint:
@@ -220,12 +219,11 @@ def _alternative(url: str, first: Endpoint) -> Endpoint:
     return replace(other, path=first.path)
 
 
-def _websocket(endpoint: Endpoint, hostname: str | None, subprotocol: str) -> Callable[[], WebSocket]:
+def _websocket(endpoint: Endpoint, host: str, subprotocol: str) -> Callable[[], WebSocket]:
     try:
         from ..transport.websocket import WebSocket
     except ModuleNotFoundError:
         raise AddressError(f'{endpoint} needs websockets: pip install "uamqp[websocket]"') from None
-    host = hostname or endpoint.host
     check_place(host, endpoint.port)
     return partial(WebSocket.client, endpoint, host, subprotocol)
 

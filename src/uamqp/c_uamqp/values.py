@@ -331,15 +331,15 @@ class DictValue(AMQPValue):
         return iter([key for key, _ in self._pairs])
 
     def __getitem__(self, key: AMQPValue) -> AMQPValue:
-        for known, value in self._pairs:
-            if known == _typed(key):
+        for other, value in self._pairs:
+            if other == _typed(key):
                 return value
         raise KeyError(f"No value found for key: {key.value!r}")
 
     def __setitem__(self, key: AMQPValue, value: AMQPValue) -> None:
         pair = (_typed(key), _typed(value))
-        for index, (known, _) in enumerate(self._pairs):
-            if known == key:
+        for index, (other, _) in enumerate(self._pairs):
+            if other == key:
                 self._pairs[index] = pair
                 return
         self._pairs.append(pair)
@@ -418,15 +418,7 @@ described_value: Final = DescribedValue
 #: What a plain value of the codec becomes; those that are not here look different from their `value`.
 _CLASSES: Final[dict[type, Any]] = {
     bool: BoolValue,
-    codec.UByte: UByteValue,
-    codec.UShort: UShortValue,
-    codec.UInt: UIntValue,
-    codec.ULong: ULongValue,
-    codec.Byte: ByteValue,
-    codec.Short: ShortValue,
-    codec.Int: IntValue,
-    codec.Long: LongValue,
-    codec.Timestamp: TimestampValue,
+    **{kind._wire: kind for kind in _Number.__subclasses__()},
     codec.Float: FloatValue,
     float: DoubleValue,
     codec.Char: CharValue,

@@ -66,8 +66,9 @@ def ping(
                 raise ConnectionLost(f"cannot connect to {endpoint}: {error}") from error
             with stream:
                 steps.done("tcp")
-                if options.ssl_context is not None:
-                    stream = options.ssl_context.wrap_socket(stream, server_hostname=options.server_hostname)
+                route = options.route
+                if route.context is not None:
+                    stream = route.context.wrap_socket(stream, server_hostname=route.server_hostname)
                     steps.done("tls")
                 with stream:
                     sasl = SaslClient(options.mechanisms, options.hostname)

@@ -13,8 +13,8 @@ from .serial import MASK, distance
 #: The encoded accepted outcome; compared by identity on the path of a message.
 ACCEPTED_STATE: Final = ACCEPTED.encode()
 
-
 #: First id, last id, encoded state, settled: what one disposition says.
+Run: TypeAlias = tuple[int, int, bytes, bool]
 
 
 def encode_state(state: Composite | Described, all_fields: bool) -> bytes:
@@ -22,9 +22,6 @@ def encode_state(state: Composite | Described, all_fields: bool) -> bytes:
     if state is ACCEPTED:
         return ACCEPTED_STATE
     return state.encode(all_fields) if isinstance(state, Composite) else encode(state)
-
-
-Run: TypeAlias = tuple[int, int, bytes, bool]
 
 
 class Dispositions:

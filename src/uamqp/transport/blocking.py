@@ -22,15 +22,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import AMQPError, ConnectionLost, LocalProtocolError, OperationTimeout
-from .address import Endpoint, Proxy
 from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Waiter
 from .http import MAX_HEAD
-from .layers import Layer, secure_proxy
 from .proxy import http_connect, socks_connect_blocking
 from .tunnel import SocketTunnel, set_timeout
 
 if TYPE_CHECKING:
-    from .websocket import WebSocket
+    from .route import Route
 
 T = TypeVar("T")
 
@@ -274,33 +272,19 @@ class BlockingDriver(Driver):
 
     # -- Driver --------------------------------------------------------------------------------------------------
 
-    async def connect(
-        self,
-        endpoint: Endpoint,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-        timeout: float,
-        *,
-        proxy: Proxy | None = None,
-        websocket: WebSocket | None = None,
-    ) -> None:
+    async def connect(self, route: Route, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        through = f" through {proxy}" if proxy is not None else ""
-        layer: Layer | None = websocket
-        if proxy is not None and proxy.scheme == "https":
-            layer, context = secure_proxy(proxy, endpoint, context, server_hostname, layer), None
+        endpoint = route.endpoint
+        context, layer = route.layers()
         try:
-            if proxy is None:
-                stream = _connect(endpoint.host, endpoint.port, deadline)
-            else:
-                stream = _connect_through(proxy, endpoint, deadline)
+            stream = _open_stream(route, deadline)
         except TimeoutError as error:
-            raise OperationTimeout(f"no connection to {endpoint}{through} within {timeout:g} s") from error
+            raise OperationTimeout(f"no connection to {route} within {timeout:g} s") from error
         except AMQPError:
             # Some are OSError too; they say it all.
             raise
         except OSError as error:
-            raise ConnectionLost(f"cannot connect to {endpoint}{through}: {error.strerror or error}") from error
+            raise ConnectionLost(f"cannot connect to {route}: {error.strerror or error}") from error
         step = "TLS"
         try:
             self._wakeup_read, self._wakeup_write = os.pipe()
@@ -309,9 +293,9 @@ class BlockingDriver(Driver):
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
                 set_timeout(stream, deadline)
-                self._socket = stream = context.wrap_socket(stream, server_hostname=server_hostname)
+                self._socket = stream = context.wrap_socket(stream, server_hostname=route.server_hostname)
             if layer is not None:
-                step = "WebSocket" if websocket is not None else "TLS"
+                step = "WebSocket" if route.websocket is not None else "TLS"
                 self._socket = SocketTunnel(stream, layer, deadline)
             stream.setblocking(False)
         except TimeoutError as error:
@@ -557,7 +541,7 @@ class BlockingDriver(Driver):
                 descriptor.close()
 
 
-def _connect(host: str, port: int, deadline: float) -> socket.socket:
+def _connect_host(host: str, port: int, deadline: float) -> socket.socket:
     """Connect to the first address that answers."""
     addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for *family, _, address in addresses[:-1]:
@@ -570,11 +554,15 @@ def _connect(host: str, port: int, deadline: float) -> socket.socket:
     return _connect_to(family, address, deadline - time.monotonic())
 
 
-def _connect_through(proxy: Proxy, endpoint: Endpoint, deadline: float) -> socket.socket:
-    stream = _connect(proxy.host, proxy.port, deadline)
-    timely = _Timely(stream, deadline)
+def _open_stream(route: Route, deadline: float) -> socket.socket:
+    """A stream to the endpoint, or to a proxy whose conversation is that of a layer."""
+    proxy, endpoint = route.proxy, route.endpoint
+    if proxy is None:
+        return _connect_host(endpoint.host, endpoint.port, deadline)
+    stream = _connect_host(proxy.host, proxy.port, deadline)
     if proxy.scheme == "https":
         return stream
+    timely = _Timely(stream, deadline)
     try:
         if proxy.scheme != "http":
             socks_connect_blocking(proxy, endpoint, timely)

@@ -6,17 +6,14 @@ The coroutines in `uamqp.aio` await nothing but waiters of their driver, so the 
 
 from __future__ import annotations
 
-import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
-from .address import Endpoint, Proxy
 
 if TYPE_CHECKING:
-    from .websocket import WebSocket
-
+    from .route import Route
 
 T = TypeVar("T")
 
@@ -73,17 +70,8 @@ class Driver(ABC):
     now: Callable[[], float]
 
     @abstractmethod
-    async def connect(
-        self,
-        endpoint: Endpoint,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-        timeout: float,
-        *,
-        proxy: Proxy | None = None,
-        websocket: WebSocket | None = None,
-    ) -> None:
-        """Open the stream: through the proxy, with TLS of that context, inside the WebSocket, where there are any.
+    async def connect(self, route: Route, timeout: float) -> None:
+        """Open the stream, with all that lies on the way, within `timeout` seconds.
 
         Raises ConnectionLost, OperationTimeout, or AuthenticationError where proxy or server want credentials.
         """

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import AMQPError, ConnectionLost, OperationTimeout
-from .address import Endpoint, Proxy
 from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Timer
 from .http import MAX_HEAD
-from .layers import Layer, secure_proxy
 from .proxy import http_connect, socks_connect
 from .tunnel import TransportTunnel
 
 if TYPE_CHECKING:
-    from .websocket import WebSocket
+    from .layers import Layer
+    from .route import Route
 
 #: Bytes that may wait in the loop's transport before the engine is told to wait.
 _HIGH_WATER: Final = 1024 * 1024
@@ -49,33 +48,19 @@ class EventLoopDriver(asyncio.Protocol, Driver):
 
     # -- Driver --------------------------------------------------------------------------------------------------
 
-    async def connect(
-        self,
-        endpoint: Endpoint,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-        timeout: float,
-        *,
-        proxy: Proxy | None = None,
-        websocket: WebSocket | None = None,
-    ) -> None:
-        through = f" through {proxy}" if proxy is not None else ""
-        layer: Layer | None = websocket
-        if proxy is not None and proxy.scheme == "https":
-            layer, context = secure_proxy(proxy, endpoint, context, server_hostname, layer), None
+    async def connect(self, route: Route, timeout: float) -> None:
+        endpoint = route.endpoint
+        context, layer = route.layers()
         try:
             async with asyncio.timeout(timeout):
-                if proxy is None:
-                    stream = await self._open_stream(endpoint.host, endpoint.port)
-                else:
-                    stream = await self._open_through(proxy, endpoint, timeout)
+                stream = await self._open_stream(route, timeout)
                 opened = asyncio.Event()
                 protocol = self if layer is None else self.tunnel(layer, opened.set)
                 transport, _ = await self.loop.create_connection(
                     lambda: protocol,
                     sock=stream,
                     ssl=context,
-                    server_hostname=server_hostname if context is not None else None,
+                    server_hostname=route.server_hostname if context is not None else None,
                 )
                 if layer is not None:
                     try:
@@ -86,7 +71,7 @@ class EventLoopDriver(asyncio.Protocol, Driver):
                         transport.abort()
                         raise
         except TimeoutError as error:
-            raise OperationTimeout(f"no connection to {endpoint}{through} within {timeout:g} s") from error
+            raise OperationTimeout(f"no connection to {route} within {timeout:g} s") from error
         except AMQPError:
             # Some are OSError too; they say it all.
             raise
@@ -95,10 +80,14 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         except OSError as error:
             # asyncio has no words for a peer that goes away during the TLS handshake.
             reason = error.strerror or str(error) or "the peer hung up"
-            raise ConnectionLost(f"cannot connect to {endpoint}{through}: {reason}") from error
+            raise ConnectionLost(f"cannot connect to {route}: {reason}") from error
 
-    async def _open_through(self, proxy: Proxy, endpoint: Endpoint, timeout: float) -> socket.socket:
-        stream = await self._open_stream(proxy.host, proxy.port)
+    async def _open_stream(self, route: Route, timeout: float) -> socket.socket:
+        """A stream to the endpoint, or to a proxy whose conversation is that of a layer."""
+        proxy, endpoint = route.proxy, route.endpoint
+        if proxy is None:
+            return await self._connect_host(endpoint.host, endpoint.port)
+        stream = await self._connect_host(proxy.host, proxy.port)
         if proxy.scheme == "https":
             return stream
         try:
@@ -128,7 +117,7 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         tunnel = TransportTunnel(layer, self, ready)
         return tunnel
 
-    async def _open_stream(self, host: str, port: int) -> socket.socket:
+    async def _connect_host(self, host: str, port: int) -> socket.socket:
         # Not left to `create_connection`, which loses the socket when it is cancelled in the middle of its race
         # between addresses.
         try:
