@@ -85,39 +85,7 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert not missing
 
 
-# -- layers -----------------------------------------------------------------------------------------------------
-
-#: What each part may import beside itself, as CONTRIBUTING.md has it.
-LAYERS = {
-    "codec": {"exceptions"},
-    "engine": {"codec", "exceptions"},
-    "transport": {"engine", "exceptions"},
-    "aio": {"transport", "engine", "codec", "exceptions"},
-    "sync": {"aio", "transport", "engine", "codec", "exceptions"},
-    "broker": {"transport", "engine", "codec", "exceptions"},
-    "testing": {"aio", "broker", "transport", "engine", "codec", "exceptions"},
-}
-
-
-def imported_parts(path: Path) -> set[str]:
-    """The parts of the package that the file imports, as the first name behind `uamqp`."""
-    package = path.relative_to(ROOT / "src").parts[:-1]
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-            module = ".".join(part for part in (base, node.module or "") if part)
-            found.update([module] if module.count(".") else [f"{module}.{alias.name}" for alias in node.names])
-        elif isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-    return {module.split(".")[1] for module in found if module.startswith("uamqp.")}
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_layers_import_what_is_below_them(layer: str) -> None:
-    for path in (ROOT / "src" / "uamqp" / layer).glob("*.py"):
-        assert imported_parts(path) <= LAYERS[layer] | {layer, "__version__"}, path
-
+# -- packages ---------------------------------------------------------------------------------------------------------
 
 #: The files that an extra brings to life; what uses them says so where it is missing.
 EXTRAS = {"websocket.py": "websockets", "proxy.py": "python_socks"}

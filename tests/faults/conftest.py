@@ -9,13 +9,12 @@ import statistics
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tools.brokers.certificates import issue, make_ca
 
 from ..aio.peers import eventually
+from ..interop.conftest import certificates  # noqa: F401
 
 #: Of each run: its group, whether it held, seconds, and what else there is to say in numbers.
 _runs: dict[str, list[tuple[bool, float, dict[str, float]]]] = defaultdict(list)
@@ -42,15 +41,6 @@ async def no_leaks() -> AsyncIterator[None]:
     await loop.shutdown_default_executor()
     assert threading.active_count() == threads
     assert not failures
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ca.pem, server.pem and server.key."""
-    folder = tmp_path_factory.mktemp("certificates")
-    make_ca(folder)
-    issue(folder, "server")
-    return folder
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -8,21 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 
-from uamqp.exceptions import AMQPError, InDoubt, Modified, OperationTimeout, Rejected, Released
+from uamqp.exceptions import AMQPError
+from uamqp.testing import Outcome, outcome_of
 
-ACCEPTED = "accepted"
-IN_DOUBT = "in doubt"
-NOT_SENT = "not sent"
+ACCEPTED = Outcome.ACCEPTED.value
+IN_DOUBT = Outcome.IN_DOUBT.value
+NOT_SENT = Outcome.NOT_SENT.value
 REFUSED = "refused"
 
 
 def meaning(error: AMQPError) -> str:
     """What a sender knows of a message whose `send` raised this."""
-    if isinstance(error, InDoubt) or (isinstance(error, OperationTimeout) and "was sent" in str(error)):
-        return IN_DOUBT
-    if isinstance(error, Rejected | Released | Modified):
-        return REFUSED
-    return NOT_SENT
+    outcome = outcome_of(error)
+    return REFUSED if outcome in (Outcome.REJECTED, Outcome.RELEASED, Outcome.MODIFIED) else outcome.value
 
 
 @dataclass

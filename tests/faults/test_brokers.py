@@ -93,7 +93,7 @@ class Embedded(Target):
 class Real(Target):
     """RabbitMQ or Artemis, as `tools.brokers` runs them."""
 
-    def __init__(self, broker: Any, **addresses: str) -> None:
+    def __init__(self, broker: Any) -> None:
         self._broker = broker
         self.port = broker.port
         self.durable = broker.address(self.durable)

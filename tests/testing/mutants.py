@@ -8,6 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
+from uamqp.aio import connection as aio_connection
 from uamqp.aio import credit as aio_credit
 from uamqp.aio import link as aio_link
 from uamqp.aio import receiver as aio_receiver
@@ -26,6 +27,7 @@ class Mutant:
         owner, method: where.
         old, new: the text that is right, and the one that is wrong.
         seeds: so many seeds are more than enough to find it; most need one or two dozen.
+        places: how often the text is there; the bug is in all of them.
     """
 
     name: str
@@ -34,11 +36,12 @@ class Mutant:
     old: str
     new: str
     seeds: int = 1000
+    places: int = 1
 
     def planted(self) -> Any:
         """The method with the bug in it."""
         source = textwrap.dedent(inspect.getsource(inspect.getattr_static(self.owner, self.method)))
-        assert source.count(self.old) >= 1, f"{self.name}: {self.old!r} is not there"
+        assert source.count(self.old) == self.places, f"{self.name}: {self.old!r} is elsewhere"
         module = sys.modules[self.owner.__module__ if isinstance(self.owner, type) else self.owner.__name__]
         names: dict[str, Any] = {}
         # Methods that call `super()` without arguments need the class around them.
@@ -69,6 +72,7 @@ MUTANTS = [
         "_abandon",
         "error = InDoubt(",
         "error = NotSent(",
+        places=3,
     ),
     Mutant(
         "what is in doubt is said to be accepted",
@@ -83,6 +87,7 @@ MUTANTS = [
         "withdraw",
         "self.queue.remove(delivery)",
         "pass",
+        places=2,
     ),
     Mutant("sends without credit", sender.SenderEndpoint, "send", "self.delivery_count == self.limit", "False"),
     Mutant(
@@ -163,6 +168,13 @@ MUTANTS = [
         "disconnect",
         "self._hang_up(timeout)",
         "pass",
+    ),
+    Mutant(
+        "nobody can connect again",
+        aio_connection.Connection,
+        "_connect",
+        "started = driver.now()",
+        "started = driver.now()\n    if options.container_id[-2:] != '-1': raise OperationTimeout('never')",
     ),
     Mutant("time-outs never come", driver.Deadlines, "_expire", "waiter.set_result(False)", "pass"),
     Mutant("time-outs come late", driver.Deadlines, "add", "self._now() + timeout", "self._now() + 3 * timeout"),

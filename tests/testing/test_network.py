@@ -10,8 +10,7 @@ import pytest
 from uamqp.aio import connect
 from uamqp.broker import Broker
 from uamqp.exceptions import ConnectionLost, OperationTimeout
-from uamqp.testing import Conditions, Network, run
-from uamqp.testing.network import How, Way
+from uamqp.testing import Conditions, How, Network, Way, run
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

@@ -11,6 +11,7 @@ from uamqp.aio import Connection, connect
 from uamqp.codec.definitions import ACCEPTED, RELEASED, Error
 from uamqp.codec.performatives import Attach, Begin, Close, Detach, Disposition, End, Flow, SaslInit, Transfer
 from uamqp.codec.values import Symbol
+from uamqp.engine.connection import AMQP_HEADER
 from uamqp.exceptions import (
     AuthenticationError,
     ConnectionClosed,
@@ -23,7 +24,6 @@ from uamqp.exceptions import (
     SessionEnded,
 )
 from uamqp.testing import Network, ScriptedPeer, ScriptedServer, Unexpected, raw_frame, run
-from uamqp.testing.scripted import AMQP_HEADER
 
 Program = Callable[[str], Awaitable[object]]
 Script = Callable[[ScriptedPeer], Awaitable[None]]

@@ -11,8 +11,7 @@ import pytest
 
 from uamqp.aio import Connection, Sender
 from uamqp.exceptions import AMQPError, BatchFailed
-from uamqp.testing import Outcome, Wire, outcome_of
-from uamqp.testing.network import Conditions, How, Way
+from uamqp.testing import Conditions, How, Outcome, Way, Wire, outcome_of
 from uamqp.testing.simulation import Simulation
 from uamqp.testing.workload import Worker
 

@@ -77,6 +77,7 @@ def test_tls_goes_through_to_the_server(
 def test_the_proxy_gets_its_credentials(face: str, scheme: str, broker: Broker) -> None:
     with ProxyServer(user="me@home", password="a:b/c").running() as proxy:
         round_trip(face, broker.url, proxy=proxy.url(scheme, "me%40home:a%3Ab%2Fc@"))
+        assert proxy.wanted == [("127.0.0.1", broker.port)]
 
 
 @FACES

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .clock import Stuck, VirtualLoop, run
 from .ledger import Account, Ledger, Outcome, Violation, outcome_of
-from .network import Conditions, Network, Wire
+from .network import Conditions, How, Network, Way, Wire
 from .scripted import Frame, ScriptedPeer, ScriptedServer, Unexpected, raw_frame
 from .simulation import Result, simulate
 
@@ -15,6 +15,7 @@ __all__ = [
     "Account",
     "Conditions",
     "Frame",
+    "How",
     "Ledger",
     "Network",
     "Outcome",
@@ -25,6 +26,7 @@ __all__ = [
     "Unexpected",
     "Violation",
     "VirtualLoop",
+    "Way",
     "Wire",
     "outcome_of",
     "raw_frame",

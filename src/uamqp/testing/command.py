@@ -39,19 +39,15 @@ class Sum:
     checks: Counter[str] = field(default_factory=Counter)
     reports: dict[int, str] = field(default_factory=dict)
 
-    def add(self, result: Result) -> None:
-        """One more run."""
-        self.runs += 1
-        self.messages += result.messages
-        self.attempts += result.attempts
-        self.seconds += result.seconds
-        self.faults.update(result.faults)
-        self.checks.update(result.checks)
-        if result.violations:
-            self.reports[result.seed] = result.report()
+    @classmethod
+    def of(cls, result: Result) -> Sum:
+        """One run."""
+        reports = {result.seed: result.report()} if result.violations else {}
+        counts = Counter(result.faults), Counter(result.checks)
+        return cls(1, result.messages, result.attempts, result.seconds, *counts, reports)
 
     def join(self, other: Sum) -> None:
-        """The runs of another process."""
+        """More runs."""
         self.runs += other.runs
         self.messages += other.messages
         self.attempts += other.attempts
@@ -70,7 +66,7 @@ def _run(seed: int, mode: str) -> Result:
 def _some(seeds: range, mode: str) -> Sum:
     result = Sum()
     for seed in seeds:
-        result.add(_run(seed, mode))
+        result.join(Sum.of(_run(seed, mode)))
     return result
 
 

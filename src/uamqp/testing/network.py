@@ -6,7 +6,7 @@ import asyncio
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -346,10 +346,6 @@ class Stream:
             self._pending.clear()
             self._loop.call_later(self._network.latency(), self._target.cut, how)
 
-    def reset(self) -> None:
-        """The writer went away without a word: what is under way is lost."""
-        self.lose("rst")
-
     def wake(self) -> None:
         """There may be something to carry."""
         if self._scheduled or self._dead is not None or not self._target.reading:
@@ -451,9 +447,6 @@ class End(asyncio.Transport):
 
     # -- asyncio.Transport ---------------------------------------------------------------------------------------
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
-
     def is_closing(self) -> bool:
         return self._closing
 
@@ -497,9 +490,6 @@ class End(asyncio.Transport):
             assert self._protocol is not None
             self._protocol.pause_writing()
 
-    def writelines(self, list_of_data: Iterable[Any]) -> None:
-        self.write(b"".join(list_of_data))
-
     def can_write_eof(self) -> bool:
         return False
 
@@ -511,7 +501,8 @@ class End(asyncio.Transport):
 
     def abort(self) -> None:
         if not self.lost:
-            self.outgoing.reset()
+            # The writer goes away without a word: what is under way is lost.
+            self.outgoing.lose("rst")
             self._end(None)
 
     # -- the end -------------------------------------------------------------------------------------------------

@@ -38,11 +38,9 @@ from ..codec.performatives import (
     decode_performative,
 )
 from ..codec.values import Symbol
+from ..engine.connection import AMQP_HEADER, SASL_HEADER
 
-__all__ = ["AMQP_HEADER", "SASL_HEADER", "Frame", "ScriptedPeer", "ScriptedServer", "Unexpected", "raw_frame"]
-
-AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
-SASL_HEADER: Final = b"AMQP\x03\x01\x00\x00"
+__all__ = ["Frame", "ScriptedPeer", "ScriptedServer", "Unexpected", "raw_frame"]
 
 #: Seconds for what a script waits for.
 _PATIENCE: Final = 10.0

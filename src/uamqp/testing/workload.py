@@ -87,6 +87,9 @@ class Worker:
             except Cancelled:
                 # What it was about to open is none of its business any more.
                 pass
+        self.ledger.demand(
+            "programs get done", self.done(), f"{self.name} gave up after {self.connections} connections"
+        )
 
     def done(self) -> bool:
         """Whether nothing is left to do."""

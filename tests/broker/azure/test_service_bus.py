@@ -78,6 +78,17 @@ async def is_silent(link: amqp.Receiver) -> bool:
     return False
 
 
+async def test_it_is_reached_over_a_websocket(start: Starter) -> None:
+    broker = await start(personality="azure", websocket_port=0)
+    url = f"{broker.websocket_url}/$servicebus/websocket/"
+    async with amqp.connect(url, websocket_subprotocol="AMQPWSB10", timeout=BOUND) as connection:
+        await put(connection, "q", "hello")
+        async with receiver(connection) as link:
+            (delivery,) = await take(link)
+            assert len(delivery.tag) == 16
+            delivery.accept()
+
+
 # -- locks and outcomes -------------------------------------------------------------------------------------------
 
 
