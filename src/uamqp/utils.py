@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hmac
 import logging
 import time
 from datetime import datetime as datetime
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any, Final
 
 from ._legacy import outgoing
+from .aio.sas import sign
 from .c_uamqp.values import AMQPValue, wrap
 
 __all__ = ["create_sas_token", "data_factory", "get_running_loop", "logger", "parse_connection_string"]
@@ -37,19 +35,7 @@ def create_sas_token(key_name: bytes, shared_access_key: bytes, scope: bytes, ex
     for name, value in (("key_name", key_name), ("shared_access_key", shared_access_key), ("scope", scope)):
         if not isinstance(value, bytes):
             raise TypeError(f"{name} must be bytes, not {type(value).__name__}")
-    expires = str(int(time.time() + expiry.total_seconds())).encode()
-    digest = hmac.digest(shared_access_key, scope + b"\n" + expires, sha256)
-    return b"SharedAccessSignature sr=%s&sig=%s&se=%s&skn=%s" % (
-        scope,
-        _percent_encoded(base64.b64encode(digest)),
-        expires,
-        key_name,
-    )
-
-
-def _percent_encoded(base64_text: bytes) -> bytes:
-    # In lower case, because services exist that compare signatures as text.
-    return base64_text.replace(b"+", b"%2b").replace(b"/", b"%2f").replace(b"=", b"%3d")
+    return sign(scope, key_name, shared_access_key, int(time.time() + expiry.total_seconds()))
 
 
 def parse_connection_string(connect_str: str) -> dict[str, str]:

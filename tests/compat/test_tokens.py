@@ -1,21 +1,21 @@
-"""Tokens on the wire: put-token, and renewal before the expiry, on a clock of the test's own."""
+"""Tokens in the clients of the 1.6 API: put-token, and renewal before the expiry, on a clock of the test's own."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 
-import uamqp.aio as amqp
 from tests.aio.peers import eventually, peer_server
+from tests.tokens import Check, Clock
 from uamqp import Connection, Message, errors, exceptions
-from uamqp.aio.cbs import Token, TokenKeeper
+from uamqp.aio import connect
+from uamqp.aio.cbs import TokenKeeper
 from uamqp.async_ops import ConnectionAsync, ReceiveClientAsync, SendClientAsync
 from uamqp.authentication import JWTTokenAsync, JWTTokenAuth, SASTokenAsync, SASTokenAuth, TokenRetryPolicy
 from uamqp.broker import Broker
@@ -26,57 +26,6 @@ from .helpers import bodies
 from .test_authentication import SAS, Access, jwt
 
 OK = [MessageState.SendComplete]
-
-
-class Clock:
-    """Time that passes when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
-
-    def time(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (self.now + seconds, waiter)
-        self._sleepers.append(entry)
-        try:
-            await waiter
-        finally:
-            self._sleepers.remove(entry)
-
-    @property
-    def next(self) -> float | None:
-        """Seconds until somebody wakes."""
-        return min((when for when, _ in self._sleepers), default=None) and min(w for w, _ in self._sleepers) - self.now
-
-    async def wake(self) -> float:
-        """Let time pass until the next sleeper wakes; how much that was."""
-        await eventually(lambda: self._sleepers)
-        when, waiter = min(self._sleepers, key=lambda entry: entry[0])
-        passed = max(0.0, when - self.now)
-        self.now = max(self.now, when)
-        waiter.set_result(None)
-        await eventually(lambda: (when, waiter) not in self._sleepers)
-        return passed
-
-
-class Check:
-    """What the broker thinks of tokens."""
-
-    def __init__(self) -> None:
-        self.put: list[tuple[str, str, str]] = []
-        self.refuse: Callable[[str], str | None] = lambda token: None
-
-    def __call__(self, kind: str, audience: str, token: str) -> str | None:
-        self.put.append((kind, audience, token))
-        return self.refuse(token)
-
-    @property
-    def tokens(self) -> list[str]:
-        return [token for _, _, token in self.put]
 
 
 @pytest.fixture
@@ -94,290 +43,6 @@ async def services(tidy_loop: None, check: Check) -> AsyncIterator[Broker]:
     """A broker that looks at tokens."""
     async with Broker(token_check=check) as broker:
         yield broker
-
-
-@pytest.fixture
-async def connection(services: Broker) -> AsyncIterator[amqp.Connection]:
-    async with amqp.connect(services.url) as connection:
-        yield connection
-
-
-class Source:
-    """Gives one token after the other, each good for `life` seconds."""
-
-    def __init__(self, clock: Clock, life: float | None = 100.0) -> None:
-        self._clock = clock
-        self.life = life
-        self.given = 0
-        self.problem: Exception | None = None
-
-    async def __call__(self) -> Token:
-        if self.problem is not None:
-            raise self.problem
-        self.given += 1
-        return Token(f"token {self.given}", "jwt", None if self.life is None else self._clock.now + self.life)
-
-
-def keeper(connection: amqp.Connection, clock: Clock, source: Any, **options: Any) -> TokenKeeper:
-    return TokenKeeper(connection, "audience", source, clock=clock.time, sleep=clock.sleep, **options)
-
-
-# --- the keeper -------------------------------------------------------------------------------------------------
-
-
-async def test_put_and_renew(connection: amqp.Connection, clock: Clock, check: Check) -> None:
-    kept = keeper(connection, clock, Source(clock))
-    await kept.start()
-    assert check.put == [("jwt", "audience", "token 1")]
-    # A tenth of the life is left when a new one is put.
-    assert await clock.wake() == pytest.approx(90)
-    await eventually(lambda: len(check.put) == 2)
-    assert await clock.wake() == pytest.approx(90)
-    await eventually(lambda: check.tokens == ["token 1", "token 2", "token 3"])
-    kept.check()
-    await kept.close()
-    await kept.close()
-
-
-async def test_renewal_window(connection: amqp.Connection, clock: Clock, check: Check) -> None:
-    kept = keeper(connection, clock, Source(clock), refresh_window=30)
-    await kept.start()
-    assert await clock.wake() == pytest.approx(70)
-    await eventually(lambda: len(check.put) == 2)
-    await kept.close()
-
-
-async def test_a_window_longer_than_the_life_renews_once_a_second(connection: amqp.Connection, clock: Clock) -> None:
-    kept = keeper(connection, clock, Source(clock), refresh_window=500)
-    await kept.start()
-    assert await clock.wake() == pytest.approx(1)
-    await kept.close()
-
-
-async def test_a_token_that_does_not_expire(connection: amqp.Connection, clock: Clock, check: Check) -> None:
-    kept = keeper(connection, clock, Source(clock, life=None))
-    await kept.start()
-    assert clock.next is None
-    await kept.close()
-
-
-async def test_a_renewed_token_that_does_not_expire(connection: amqp.Connection, clock: Clock, check: Check) -> None:
-    source = Source(clock)
-    kept = keeper(connection, clock, source)
-    await kept.start()
-    source.life = None
-    await clock.wake()
-    await eventually(lambda: len(check.put) == 2)
-    assert clock.next is None
-    await kept.close()
-
-
-async def test_a_refused_token(connection: amqp.Connection, clock: Clock, check: Check) -> None:
-    check.refuse = lambda token: "unknown key"
-    kept = keeper(connection, clock, Source(clock), retries=2)
-    with pytest.raises(exceptions.TokenError, match="refused the token for audience: unknown key") as caught:
-        await kept.start()
-    assert caught.value.status == 401
-    assert caught.value.remote is True
-    assert check.tokens == ["token 1"] * 3
-    assert "token 1" not in str(caught.value)
-
-
-async def test_a_token_that_is_accepted_later(connection: amqp.Connection, clock: Clock, check: Check) -> None:
-    check.refuse = lambda token: None if len(check.put) == 2 else "not yet"
-    kept = keeper(connection, clock, Source(clock), backoff=5)
-    starting = asyncio.create_task(kept.start())
-    assert await clock.wake() == pytest.approx(5)
-    await starting
-    await kept.close()
-
-
-async def test_an_expired_token_is_not_put(connection: amqp.Connection, clock: Clock, check: Check) -> None:
-    kept = keeper(connection, clock, Source(clock, life=0), retries=0)
-    with pytest.raises(exceptions.TokenError, match="has expired") as caught:
-        await kept.start()
-    assert caught.value.status is None
-    assert check.put == []
-
-
-async def test_renewal_is_tried_again(connection: amqp.Connection, clock: Clock, check: Check) -> None:
-    source = Source(clock)
-    kept = keeper(connection, clock, source)
-    await kept.start()
-    source.problem = OSError("no network")
-    await clock.wake()
-    # Four tries are spread over the ten seconds that are left.
-    assert [await clock.wake() for _ in range(2)] == [pytest.approx(2.5)] * 2
-    source.problem = None
-    await clock.wake()
-    await eventually(lambda: check.tokens == ["token 1", "token 2"])
-    kept.check()
-    assert await clock.wake() == pytest.approx(90)
-    await kept.close()
-
-
-async def test_what_nobody_expected_is_an_error_too(connection: amqp.Connection, clock: Clock) -> None:
-    async def sleep(seconds: float) -> None:
-        raise RuntimeError("no time")
-
-    kept = TokenKeeper(connection, "audience", Source(clock), clock=clock.time, sleep=sleep)
-    await kept.start()
-    await eventually(lambda: kept.error)
-    with pytest.raises(exceptions.TokenError, match="cannot be renewed: RuntimeError"):
-        kept.check()
-    await kept.close()
-
-
-@pytest.mark.parametrize("role", ["sender", "receiver"])
-async def test_who_waits_hears_that_the_token_has_expired(
-    services: Broker, connection: amqp.Connection, clock: Clock, role: str
-) -> None:
-    source = Source(clock)
-    kept = keeper(connection, clock, source)
-    await kept.start()
-    closed = await connection.receiver("other")
-    kept.guard(closed)
-    await closed.close()
-    if role == "receiver":
-        receiver = await connection.receiver("queue")
-        kept.guard(receiver)
-        waiting: asyncio.Task[Any] = asyncio.create_task(receiver.receive(timeout=None))
-    else:
-        services.options = replace(services.options, link_credit=0)
-        sender = await connection.sender("queue")
-        kept.guard(sender)
-        waiting = asyncio.create_task(sender.send("message", timeout=None))
-    gone = await connection.receiver("gone")
-    kept.guard(gone)
-    await gone.close()
-    source.problem = OSError("no network")
-    for _ in range(5):
-        await clock.wake()
-    if role == "receiver":
-        with pytest.raises(exceptions.TokenError, match="was not renewed: no network"):
-            await waiting
-    else:
-        with pytest.raises(exceptions.NotSent, match="was not renewed: no network") as caught:
-            await waiting
-        assert isinstance(caught.value.__cause__, exceptions.TokenError)
-    with pytest.raises(exceptions.TokenError, match="has expired and was not renewed: no network"):
-        kept.check()
-    assert connection.is_open
-    await kept.close()
-
-
-async def test_a_renewal_that_is_refused(connection: amqp.Connection, clock: Clock, check: Check) -> None:
-    kept = keeper(connection, clock, Source(clock), retries=0)
-    await kept.start()
-    check.refuse = lambda token: "revoked"
-    for _ in range(2):
-        await clock.wake()
-    await eventually(lambda: kept.error)
-    assert isinstance(kept.error, exceptions.TokenError)
-    assert kept.error.status == 401
-    await kept.close()
-
-
-async def test_a_source_that_gives_the_same_token(connection: amqp.Connection, clock: Clock, check: Check) -> None:
-    token = Token("token", "jwt", clock.now + 100)
-
-    async def source() -> Token:
-        return token
-
-    kept = keeper(connection, clock, source, retries=0)
-    await kept.start()
-    for _ in range(2):
-        await clock.wake()
-    await eventually(lambda: kept.error)
-    assert "there is no newer token" in str(kept.error)
-    assert clock.now == pytest.approx(1_000_100)
-    assert check.tokens == ["token"]
-    assert repr(token) == "Token(kind='jwt', expires_at=1000100.0)"
-    await kept.close()
-
-
-async def test_the_links_are_attached_again_where_they_ended(
-    services: Broker, connection: amqp.Connection, clock: Clock, check: Check
-) -> None:
-    kept = keeper(connection, clock, Source(clock))
-    await kept.start()
-    assert kept._requests is not None
-    await kept._requests._sender.close()
-    await clock.wake()
-    await eventually(lambda: len(check.put) == 2)
-    await kept.close()
-
-
-async def test_the_end_of_the_connection_ends_the_renewal(
-    services: Broker, connection: amqp.Connection, clock: Clock
-) -> None:
-    kept = keeper(connection, clock, Source(clock))
-    await kept.start()
-    services.drop_connections()
-    await connection.wait_closed(timeout=10)
-    await clock.wake()
-    await eventually(lambda: clock.next is None)
-    assert kept.error is None
-    await kept.close()
-
-
-async def test_a_peer_that_does_not_answer() -> None:
-    async with peer_server() as server, amqp.connect(server.url) as connection:
-        kept = TokenKeeper(connection, "audience", Source(Clock(), None), timeout=0.05, retries=1)
-        with pytest.raises(exceptions.OperationTimeout, match=r"did not answer put-token for audience within 0\.05 s"):
-            await kept.start()
-
-
-@pytest.mark.parametrize(
-    ("facts", "problem"),
-    [
-        ({"status-code": 202}, None),
-        ({"statusCode": 200, "statusDescription": "OK"}, None),
-        ({"status-code": 500}, "no reason given"),
-        ({"status-code": "OK"}, "has no status code"),
-        ({}, "has no status code"),
-    ],
-)
-async def test_answers(facts: dict[str, Any], problem: str | None) -> None:
-    from tests.aio.peers import Peer
-    from uamqp.codec.message import Message as CodecMessage
-    from uamqp.codec.message import Properties
-
-    class Answering(Peer):
-        def on_message(self, delivery: Any) -> None:
-            delivery.accept()
-            asked = delivery.message.properties
-            for correlation in ("an older request", asked.message_id):
-                answer = CodecMessage(None, application_properties=facts)
-                answer.properties = Properties(correlation_id=correlation)
-                self.sender.send(answer.encode())
-
-    async with peer_server(Answering) as server, amqp.connect(server.url) as connection:
-        kept = TokenKeeper(connection, "audience", Source(Clock(), None), retries=0)
-        if problem is None:
-            await kept.start()
-        else:
-            with pytest.raises(exceptions.TokenError, match=problem):
-                await kept.start()
-        await kept.close()
-        assert server.peer.receiver.remote_attach is not None
-        assert server.peer.receiver.remote_attach.target.address == "$cbs"
-        assert server.peer.messages[0].message.properties.reply_to == server.peer.sender.remote_attach.target.address  # type: ignore[union-attr]
-
-
-def test_the_keeper_runs_under_the_blocking_driver(check: Check) -> None:
-    from uamqp import sync
-
-    async def get_token() -> Token:
-        return Token("token", "jwt", time.time() + 1000)
-
-    with Broker.running(token_check=check) as broker, sync.connect(broker.url) as connection:
-        modern = connection._aio
-        driver: Any = modern._driver
-        kept = TokenKeeper(modern, "audience", get_token)
-        driver.run(kept.start())
-        driver.run(kept.close())
-    assert check.put == [("jwt", "audience", "token")]
 
 
 # --- the examples of the page -----------------------------------------------------------------------------------
@@ -543,7 +208,7 @@ async def test_renewal_while_receiving(services: Broker, check: Check, virtual: 
             assert await virtual.wake() == pytest.approx(90, abs=2)
         await eventually(lambda: len(set(check.tokens)) == 4)
         assert not receiving.done()
-        async with amqp.connect(services.url) as other, other.sender("queue") as sender:
+        async with connect(services.url) as other, other.sender("queue") as sender:
             await sender.send("message")
         assert len(await receiving) == 1
     assert virtual.next is None

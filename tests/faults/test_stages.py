@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from uamqp.aio import Connection, Happening, Manual, Message, Receiver, Recovery, RecoveryEvent, Sender, connect
-from uamqp.aio.cbs import Token, TokenKeeper
+from uamqp.aio import Connection, Happening, Manual, Message, Receiver, Recovery, RecoveryEvent, Sender, Token, connect
 from uamqp.broker import Broker
 from uamqp.exceptions import AMQPError, ConnectionLost, OperationTimeout
 from uamqp.transport.tls import server_context
@@ -258,27 +257,25 @@ async def asking(world: World) -> None:
         await world.again(lambda: connection.request("$management", ask()))
 
 
-async def authorizing(world: World) -> None:
-    async def token() -> Token:
-        return Token("token", "jwt")
+def _token(audience: str) -> Token:
+    return Token("token", "jwt")
 
+
+async def authorizing(world: World) -> None:
     async with world.connected() as connection:
         world.arm()
-        keeper = await world.again(lambda: _keep(TokenKeeper(connection, "queue", token)))
-        try:
-            async with connection.sender("queue") as sender:
+        await world.again(lambda: connection.authorize("queue", _token, timeout=PATIENCE))
+        async with connection.sender("queue") as sender:
+            await world.send(sender)
+
+
+async def authorized(world: World) -> None:
+    async with world.connected() as connection:
+        await connection.authorize("queue", _token, timeout=PATIENCE)
+        async with connection.sender("queue") as sender:
+            world.arm()
+            for _ in range(3):
                 await world.send(sender)
-        finally:
-            await keeper.close()
-
-
-async def _keep(keeper: TokenKeeper) -> TokenKeeper:
-    try:
-        await keeper.start()
-    except BaseException:
-        await keeper.close()
-        raise
-    return keeper
 
 
 # --- the table --------------------------------------------------------------------------------------------------
@@ -360,6 +357,8 @@ STAGES = [
     Stage("A42-answer-cut", asking, "transfer", "client", byte=-1),
     Stage("A43-again-in-open", sending, "transfer", then=("open", "server", None)),
     Stage("A43-again-in-attach", sending, "transfer", then=("attach", "client", -1)),
+    Stage("A43-again-in-put-token", authorized, "transfer", then=("transfer", "server", 30)),
+    Stage("A43-again-before-the-answer-to-put-token", authorized, "transfer", then=("transfer", "client", 0)),
     Stage("A43-again-while-sending-again", sending, "transfer", then=("transfer", "server", 30)),
 ]
 

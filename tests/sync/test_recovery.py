@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from uamqp.broker import Broker
 from uamqp.exceptions import ConnectionLost, OperationTimeout
-from uamqp.sync import Happening, Recovery, RecoveryEvent, connect
+from uamqp.sync import Happening, Recovery, RecoveryEvent, Token, connect
 
 from ..aio.peers import BOUND
 
@@ -78,3 +79,25 @@ def test_time_outs_while_it_is_away() -> None:
     with pytest.raises(OperationTimeout):
         receiver.receive(timeout=0.05)
     connection.close()
+
+
+def test_tokens_are_put_again() -> None:
+    put: list[str] = []
+    given = iter(range(10))
+
+    def check(kind: str, audience: str, token: str) -> None:
+        put.append(token)
+
+    def get_token(audience: str) -> Token:
+        return Token(f"token {next(given)}", "jwt", time.time() + 1000)
+
+    recovery = Recovery(initial_delay=0.001, max_delay=0.01, resend=True)
+    with (
+        Broker.running(token_check=check) as broker,
+        connect(broker.url, recovery=recovery, timeout=BOUND) as connection,
+    ):
+        connection.authorize("sb://host/queue", get_token)
+        with connection.sender("queue") as sender:
+            dropped(broker)
+            sender.send("message")
+    assert put == ["token 0", "token 1"]

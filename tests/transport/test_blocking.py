@@ -554,6 +554,29 @@ def test_tasks_run_beside_the_calls() -> None:
         assert events == [0, 1, 2, "cancelled"]
 
 
+def test_a_task_goes_on_that_a_later_one_wakes() -> None:
+    driver = BlockingDriver()
+    events: list[str] = []
+    first, second = driver.waiter(), driver.waiter()
+
+    async def asks() -> None:
+        await first
+        events.append("answered")
+
+    async def answers() -> None:
+        await second
+        first.set_result(True)
+
+    driver.spawn(asks(), "asks")
+    driver.spawn(answers(), "answers")
+
+    async def begin() -> None:
+        second.set_result(True)
+
+    driver.run(begin())
+    assert events == ["answered"]
+
+
 def test_a_task_that_is_over_cannot_be_cancelled() -> None:
     driver = BlockingDriver()
 

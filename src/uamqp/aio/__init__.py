@@ -17,11 +17,13 @@ from ..codec.message import Data, Header, Message, Properties, Sequence, Value
 from ..codec.values import Described, Symbol
 from ..engine.delivery import IncomingDelivery, OutgoingDelivery
 from ..engine.sasl import Anonymous, External, Mechanism, Plain
+from .cbs import Token
 from .connection import Connection, connect
 from .credit import CreditPolicy, Manual, OnDemand, Prefetch
 from .options import DEFAULT
 from .receiver import Receiver
 from .recovery import Happening, Recovery, RecoveryEvent
+from .sas import SharedAccessKey
 from .sender import Sender
 from .session import Session
 
@@ -50,7 +52,9 @@ __all__ = [
     "Sender",
     "Sequence",
     "Session",
+    "SharedAccessKey",
     "Symbol",
+    "Token",
     "Value",
     "connect",
 ]

@@ -1,28 +1,34 @@
 """Tokens instead of passwords: claims-based security, as the Azure services use it.
 
-A token is put to the node ``$cbs`` of a connection before links are attached, and again before it expires::
-
-    keeper = TokenKeeper(connection, "amqps://host/queue", get_token)
-    await keeper.start()
+A token is put to the node ``$cbs`` of a connection before links are attached, again before it expires, and again when
+the connection was lost and is back. `Connection.authorize` is what programs use.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..codec.definitions import Error
 from ..codec.message import Message, Value
 from ..codec.values import Symbol
 from ..engine.delivery import IncomingDelivery
+from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..engine.sasl import Mechanism
-from ..exceptions import AMQPError, ConnectionEnded, OperationTimeout, TokenError
+from ..exceptions import AMQPError, ConnectionEnded, InDoubt, NotSent, OperationTimeout, TokenError
 from ..transport.driver import BackgroundTask
-from .connection import Connection
-from .link import Link
+from .receiver import Receiver
 from .request import Requests
+from .sender import Sender
+
+if TYPE_CHECKING:
+    from ..engine.connection import ConnectionEndpoint
+    from .connection import Connection
+
+_log: Final = logging.getLogger(__name__)
 
 NODE: Final = "$cbs"
 _UNAUTHORIZED: Final = Symbol("amqp:unauthorized-access")
@@ -34,6 +40,8 @@ RETRIES: Final = 3
 REFRESH_PART: Final = 0.1
 #: Seconds: a token is not renewed more often than this.
 MIN_INTERVAL: Final = 1.0
+#: From this status on it is not the token that the peer does not like.
+_SERVER_TROUBLE: Final = 500
 
 
 class MSSBCBS(Mechanism):
@@ -57,13 +65,17 @@ class Token:
     expires_at: float | None = None
 
 
+#: Gives a token for an audience.
+TokenSource: TypeAlias = Callable[[str], Token | Awaitable[Token]]
+
+
 class TokenKeeper:
     """Keeps a connection authorized for one audience: puts a token, and a new one before the old one expires.
 
     Args:
         connection: where to.
         audience: what the token is for: the name in put-token.
-        get_token: gives a token; is called for the first one and for each renewal.
+        get_token: gives a token for the audience; is called for the first one, and whenever another is wanted.
         refresh_window: seconds before the expiry at which to renew; by default a tenth of what is left of the life
             of the token when it is put.
         timeout: seconds for the peer's answer.
@@ -81,7 +93,7 @@ class TokenKeeper:
         self,
         connection: Connection,
         audience: str,
-        get_token: Callable[[], Awaitable[Token]],
+        get_token: TokenSource,
         *,
         refresh_window: float | None = None,
         timeout: float = TIMEOUT,
@@ -103,7 +115,8 @@ class TokenKeeper:
         self._token: Token | None = None
         self._requests: Requests | None = None
         self._task: BackgroundTask | None = None
-        self._guarded: list[Link] = []
+        #: The engine of the connection that the token was put to.
+        self._engine: ConnectionEndpoint | None = None
 
     async def start(self) -> None:
         """Put the first token, and look after it from now on.
@@ -120,13 +133,55 @@ class TokenKeeper:
         except BaseException:
             await self.close()
             raise
+        self._look_after()
+
+    async def restore(self) -> None:
+        """The connection is back: put a token again, unless that was done on it already.
+
+        Raises what is worth another try: TokenError, OperationTimeout, or the end of link, session or connection. Where
+        that would be in vain, the links that need the token are told.
+        """
+        connection = self._connection
+        if self.error is not None or self._engine is connection._engine:
+            return
+        self._stop()
+        try:
+            await self._put(await self._next_token())
+        except Exception as problem:
+            # Of any kind: a function of the application is among what was called.
+            error = problem if isinstance(problem, AMQPError) else self._no_token(problem)
+            if isinstance(error, InDoubt | NotSent) and isinstance(error.__cause__, AMQPError):
+                # The request was lost with its link, which says why.
+                error = error.__cause__
+            if self._is_final(error):
+                # What needs other tokens, or none, can be brought back all the same.
+                self._fail(error)
+                return
+            raise error from error.__cause__
+        self._look_after()
+
+    def _is_final(self, error: AMQPError) -> bool:
+        """Whether another try would fail in the same way."""
+        if isinstance(error, TokenError):
+            return error.status is not None and error.status < _SERVER_TROUBLE
+        repair = self._connection._repair
+        assert repair is not None
+        return not isinstance(error, OperationTimeout) and not repair.recovers(error)
+
+    def _no_token(self, problem: Exception) -> TokenError:
+        error = TokenError(f"there is no token for {self._audience}: {problem!r}")
+        error.__cause__ = problem
+        return error
+
+    def _look_after(self) -> None:
+        """Renew the token in time, from now on."""
         if self._token is not None and self._token.expires_at is not None:
             self._task = self._connection._driver.spawn(self._keep(), f"tokens for {self._audience}")
 
-    def guard(self, link: Link) -> None:
-        """End the link with the error where the token cannot be renewed, so that whoever waits there hears of it."""
-        self._guarded = [other for other in self._guarded if other.error is None]
-        self._guarded.append(link)
+    def _stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
 
     def check(self) -> None:
         """Raise where the connection is no longer authorized."""
@@ -135,13 +190,11 @@ class TokenKeeper:
 
     async def close(self) -> None:
         """Renew no more, and detach from ``$cbs``; safe to call twice."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
+        self._stop()
         await self._detach()
 
     async def _put_first(self) -> None:
-        token = await self._get_token()
+        token = await self._next_token()
         for _ in range(self._retries):
             try:
                 return await self._put(token)
@@ -149,9 +202,13 @@ class TokenKeeper:
                 await self._pause(self._backoff)
         return await self._put(token)
 
+    async def _next_token(self) -> Token:
+        token = self._get_token(self._audience)
+        return token if isinstance(token, Token) else await token
+
     async def _renew(self) -> None:
         """Get another token and put it. Raises TokenError also where there is no other."""
-        token = await self._get_token()
+        token = await self._next_token()
         if self._token is not None and token.text == self._token.text:
             raise TokenError(f"there is no newer token for {self._audience} than the one that is about to expire")
         await self._put(token)
@@ -175,10 +232,11 @@ class TokenKeeper:
             ) from None
         _check_status(answer, self._audience)
         self._token = token
+        self._engine = self._connection._engine
 
     async def _attach(self) -> Requests:
         """Attach to ``$cbs``, in a session of its own."""
-        session = await self._connection.session(timeout=self._timeout)
+        session = await self._connection._begin(INCOMING_WINDOW, HANDLE_MAX, self._timeout, passing=True)
         try:
             return await Requests.open_paired(session, NODE, self._timeout)
         except BaseException:
@@ -235,13 +293,34 @@ class TokenKeeper:
             await self._sleep(seconds)
 
     def _fail(self, error: AMQPError) -> None:
+        """End the links that need the token with the error, so that whoever waits there hears of it."""
+        _log.warning("%r: %s", self._connection, error)
         self.error = error
-        for link in self._guarded:
-            endpoint = link._endpoint
-            if endpoint.error is None:
+        connection = self._connection
+        own = None if self._requests is None else self._requests.session
+        for endpoint in [link for session in connection._engine.sessions for link in session.links]:
+            link = endpoint.context
+            if isinstance(link, Sender | Receiver) and link.session is not own and self._covers(link.address):
                 endpoint.detach(error=Error(_UNAUTHORIZED, "the token of the client has expired"))
                 endpoint.ended(error)
-        self._guarded.clear()
+        for link in [*connection._links]:
+            if link._endpoint.suspended and self._covers(link.address):
+                link._give_up(error)
+
+    def _covers(self, address: str | None) -> bool:
+        """Whether the token is needed for a node: its address is what the audience names, or lies below it."""
+        path = _path_of_audience(self._audience)
+        node = _path_of_node(address or "")
+        return not path or node == path or node.startswith(f"{path}/")
+
+
+def _path_of_audience(audience: str) -> str:
+    # With a scheme or without one, it begins with a host.
+    return audience.rpartition("//")[2].partition("/")[2].strip("/").lower()
+
+
+def _path_of_node(address: str) -> str:
+    return _path_of_audience(address) if "://" in address else address.strip("/").lower()
 
 
 def _check_status(answer: IncomingDelivery, audience: str) -> None:

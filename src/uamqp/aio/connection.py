@@ -32,6 +32,7 @@ from ..exceptions import (
 from ..transport.address import parse_url
 from ..transport.driver import Driver, Waiter, wake
 from ..transport.event_loop import EventLoopDriver
+from .cbs import TokenKeeper, TokenSource
 from .opening import Opening
 from .options import (
     CONNECT_TIMEOUT,
@@ -175,6 +176,8 @@ class Connection(Observer):
         self._default_session: Session | None = None
         #: By address: what asks and hears the answers.
         self._requests: dict[str, Requests] = {}
+        #: By audience: what keeps the connection authorized.
+        self._keepers: dict[str, TokenKeeper] = {}
         self.path = options.endpoint.path
         self.container_id = options.container_id
         self._repair = None if options.recovery is None else Repair(self, options.recovery)
@@ -270,6 +273,8 @@ class Connection(Observer):
             options = self._options.at_attempt(attempt)
             self._engine = self._new_engine(options)
             await self._connect(options)
+        for keeper in self._keepers.values():
+            await keeper.restore()
         for session in [session for session in self._sessions if session._suspended]:
             await session._restore()
         for link in [link for link in self._links if link._endpoint.suspended]:
@@ -338,8 +343,10 @@ class Connection(Observer):
             lambda: self._persist(lambda seconds: self._begin(incoming_window, handle_max, seconds), timeout)
         )
 
-    async def _begin(self, incoming_window: int, handle_max: int, timeout: Timeout) -> Session:
-        session = Session(self, incoming_window, handle_max)
+    async def _begin(
+        self, incoming_window: int, handle_max: int, timeout: Timeout, *, passing: bool = False
+    ) -> Session:
+        session = Session(self, incoming_window, handle_max, passing=passing)
         try:
             await session._begun(timeout)
         except BaseException:
@@ -409,6 +416,50 @@ class Connection(Observer):
                 requests = self._requests[address] = opened
         answer = await requests.request(message, seconds)
         return answer.message
+
+    async def authorize(
+        self,
+        audience: str,
+        get_token: TokenSource,
+        *,
+        refresh_window: float | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> None:
+        """Put a token for some of the peer's nodes to its node ``$cbs``, and keep it fresh while the connection lives.
+
+        Do so before links are attached to these nodes; once for each audience. A second call for the same audience
+        takes the place of the first. Where the connection is brought back, tokens are put before links are attached.
+
+        Args:
+            audience: what the token is for: the URI of a node, such as ``"sb://name.servicebus.windows.net/orders"``,
+                or of the whole host.
+            get_token: is called with the audience and gives a `Token`, or an awaitable for one: for the first, and
+                for each renewal. `SharedAccessKey` is one.
+            refresh_window: seconds before the expiry of a token at which to renew it; by default a tenth of its life.
+            timeout: seconds for the peer's answer.
+
+        Where a token cannot be renewed before it expires, the links to the nodes that it is for end with the error.
+
+        Raises:
+            TokenError: the peer refused the token, or it has expired.
+            OperationTimeout: the peer did not answer.
+            LinkDetached: the peer does not take tokens.
+            ConnectionEnded: the connection is gone.
+            Exception: what `get_token` raised.
+        """
+        seconds = self._seconds(timeout)
+        await self._usable(timeout)
+        keeper = TokenKeeper(
+            self,
+            audience,
+            get_token,
+            refresh_window=refresh_window,
+            timeout=OPERATION_TIMEOUT if seconds is None else seconds,
+        )
+        await keeper.start()
+        former, self._keepers[audience] = self._keepers.get(audience), keeper
+        if former is not None:
+            await former.close()
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -68,9 +68,8 @@ class Link:
             if endpoint.error is None:
                 endpoint.detach()
             raise
-        connection = self._session._connection
-        if connection._repair is not None:
-            connection._links[self] = None  # type: ignore[index]
+        if not self._session._passing:
+            self._session._connection._links[self] = None  # type: ignore[index]
 
     async def _restore(self) -> None:
         """Attach anew, with the same name and terms. Raises where that may be different the next time."""

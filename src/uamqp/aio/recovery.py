@@ -25,7 +25,7 @@ from ..engine.errors import (
     UNATTACHED_HANDLE,
     WINDOW_VIOLATION,
 )
-from ..exceptions import AMQPError, OperationTimeout
+from ..exceptions import AMQPError, OperationTimeout, TokenError
 from ..transport.driver import BackgroundTask
 
 if TYPE_CHECKING:
@@ -177,8 +177,8 @@ class Repair:
                 await connection._driver.sleep(delay)
             try:
                 await connection._restore(self._attempt)
-            except OperationTimeout as timeout:
-                error = timeout
+            except (OperationTimeout, TokenError) as problem:
+                error = problem
                 continue
             except AMQPError as failure:
                 error = failure

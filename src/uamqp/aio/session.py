@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..codec.definitions import DeleteOnClose, Source, Target
 from ..codec.values import Symbol
@@ -29,6 +29,8 @@ from .signal import Signal
 if TYPE_CHECKING:
     from .connection import Connection
 
+_L = TypeVar("_L", Sender, Receiver)
+
 _SENDER_SETTLE_MODES = {
     "unsettled": SENDER_SETTLE_UNSETTLED,
     "settled": SENDER_SETTLE_SETTLED,
@@ -38,15 +40,19 @@ _RECEIVER_SETTLE_MODES = {"first": RECEIVER_SETTLE_FIRST, "second": RECEIVER_SET
 
 
 class Session:
-    """A session; made by `Connection.session`."""
+    """A session; made by `Connection.session`.
 
-    def __init__(self, connection: Connection, incoming_window: int, handle_max: int) -> None:
+    One that is `passing` is not brought back, nor are its links.
+    """
+
+    def __init__(self, connection: Connection, incoming_window: int, handle_max: int, *, passing: bool = False) -> None:
         self._connection = connection
         self._driver = connection._driver
         self._changed = Signal(connection._driver)
         self._limits = incoming_window, handle_max
         #: Whether it is being brought back.
         self._suspended = False
+        self._passing = passing or connection._repair is None
         self._begin()
 
     def _begin(self) -> None:
@@ -54,7 +60,7 @@ class Session:
         self._endpoint = self._connection._engine.session()
         self._endpoint.context = self
         self._endpoint.begin(incoming_window=incoming_window, handle_max=handle_max)
-        if self._connection._repair is not None:
+        if not self._passing:
             self._connection._sessions[self] = None
 
     async def _restore(self) -> None:
@@ -142,9 +148,13 @@ class Session:
                 capabilities=tuple(Symbol(c) for c in capabilities),
             )
         terms = target, source or Source(), mode, desired_capabilities, properties
-        return Opening(
-            lambda: self._connection._persist(lambda seconds: self._attach_sender(name, terms, seconds), timeout)
-        )
+        return Opening(lambda: self._persist(lambda seconds: self._attach_sender(name, terms, seconds), timeout))
+
+    async def _persist(self, attach: Callable[[Timeout], Coroutine[Any, Any, _L]], timeout: Timeout) -> _L:
+        """Attach something; where that is interrupted, again when all is back."""
+        if self._passing:
+            return await attach(timeout)
+        return await self._connection._persist(attach, timeout)
 
     async def _attach_sender(self, name: str | None, terms: Any, timeout: Timeout) -> Sender:
         target, source, mode, desired_capabilities, properties = terms
@@ -213,9 +223,7 @@ class Session:
         policy = credit if credit is not None else Prefetch(prefetch)
         terms = source, target or Target(), mode, remote_mode, max_message_size, desired_capabilities, properties
         return Opening(
-            lambda: self._connection._persist(
-                lambda seconds: self._attach_receiver(name, policy, terms, seconds), timeout
-            )
+            lambda: self._persist(lambda seconds: self._attach_receiver(name, policy, terms, seconds), timeout)
         )
 
     async def _attach_receiver(self, name: str | None, policy: CreditPolicy, terms: Any, timeout: Timeout) -> Receiver:

@@ -102,9 +102,6 @@ class LinkAsync(LoopBound, Generic[L]):
                 self._change_state(self._states.Idle if self._error is None else self._states.Error)
                 self._tell_refused(error)
                 raise
-            keeper = self._session._connection._keeper
-            if keeper is not None:
-                keeper.guard(self._modern)
             self._change_state(self._states.Open)
             self._tell_attached(self._modern)
 

@@ -163,7 +163,7 @@ class CBSAuthMixin:
         keeper = TokenKeeper(
             connection.modern,
             text(self.audience, self._encoding),
-            self._next_token,
+            lambda audience: self._next_token(),
             refresh_window=self._refresh_window or None,
             timeout=self.timeout,
             retries=policy.retries,

@@ -254,6 +254,11 @@ class ConnectionEndpoint:
         if state is ConnectionState.END:
             self.closed = True
 
+    @property
+    def sessions(self) -> list[SessionEndpoint]:
+        """Its sessions, also those that are beginning or ending."""
+        return list(self._sessions.values())
+
     def session(self, *, first_id: int = 0) -> SessionEndpoint:
         """A new session end on the lowest free channel, to be begun. `first_id`: its first transfer and delivery id."""
         if self.error is not None:
@@ -361,7 +366,7 @@ class ConnectionEndpoint:
         if self._close_sent:
             return
         self.paused = False
-        for session in list(self._sessions.values()):
+        for session in self.sessions:
             session.pump()
         self._tell()
 
@@ -795,7 +800,7 @@ class ConnectionEndpoint:
             return
         self.error = error or ConnectionClosed("the connection is closed")
         self._discarding = True
-        for session in list(self._sessions.values()):
+        for session in self.sessions:
             session.state = SessionState.ENDED
             session.ended(self.error)
         self._stalled.clear()

@@ -187,6 +187,11 @@ class SessionEndpoint:
         self._name(link)
         return link
 
+    @property
+    def links(self) -> list[LinkEndpoint]:
+        """Its links, also those that are attaching or detaching."""
+        return list(self._names.values())
+
     def check_usable(self) -> None:
         """Raise where the session has ended or is not mapped yet."""
         if self.error is not None:
@@ -318,7 +323,7 @@ class SessionEndpoint:
         if self.error is not None:
             return
         self.error = error or LocalProtocolError("the session has ended")
-        for link in list(self._names.values()):
+        for link in self.links:
             link.state = LinkState.ENDED
             link.ended(self.error)
         self._ready.clear()

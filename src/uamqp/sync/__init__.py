@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
 from .. import aio
+from ..aio.cbs import Token
 from ..aio.connection import open_connection
 from ..aio.credit import CreditPolicy, Manual, OnDemand, Prefetch
 from ..aio.options import (
@@ -40,6 +41,7 @@ from ..aio.options import (
     connection_options,
 )
 from ..aio.recovery import Happening, Recovery, RecoveryEvent
+from ..aio.sas import SharedAccessKey
 from ..codec.definitions import Source, Target
 from ..codec.message import Data, Header, Message, Properties, Sequence, Value
 from ..codec.values import Described, Symbol
@@ -77,7 +79,9 @@ __all__ = [
     "Sender",
     "Sequence",
     "Session",
+    "SharedAccessKey",
     "Symbol",
+    "Token",
     "Value",
     "connect",
 ]
@@ -201,6 +205,16 @@ class Connection(_Face):
 
     def request(self, address: str, message: Message, *, timeout: Timeout = DEFAULT) -> Message:
         return self._driver.run(self._aio.request(address, message, timeout=timeout))
+
+    def authorize(
+        self,
+        audience: str,
+        get_token: abc.Callable[[str], Token],
+        *,
+        refresh_window: float | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> None:
+        self._driver.run(self._aio.authorize(audience, get_token, refresh_window=refresh_window, timeout=timeout))
 
     def close(self, *, timeout: Timeout = DEFAULT) -> None:
         WATCH.remove(self._driver)

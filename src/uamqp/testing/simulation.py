@@ -307,13 +307,13 @@ class Simulation:
             session
             for engine in engines
             if engine is not None
-            for session in engine._sessions.values()
+            for session in engine.sessions
             if session.state is SessionState.MAPPED
         ]
         if kind == "end" and sessions:
             self.network.faults["end"] += 1
             self.random.choice(sessions).fail("amqp:internal-error", "because of the simulation")
-        links = [link for session in sessions for link in session._names.values() if link.error is None]
+        links = [link for session in sessions for link in session.links if link.error is None]
         if kind == "detach" and links:
             self.network.faults["detach"] += 1
             self.random.choice(links).fail("amqp:link:detach-forced", "because of the simulation")

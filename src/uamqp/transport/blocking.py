@@ -429,9 +429,11 @@ class BlockingDriver(Driver):
 
     def _finish_step(self) -> None:
         """Something happened: let the tasks beside the calls go on, write what came of it, tell the other threads."""
-        for task in self._tasks[:]:
-            self._step(task)
-        self._tasks = [task for task in self._tasks if not task.done]
+        # One of them may wake another that had its turn already.
+        while ready := [task for task in self._tasks if task.can_go_on()]:
+            for task in ready:
+                self._step(task)
+            self._tasks = [task for task in self._tasks if not task.done]
         self._write()
         self._wake_others()
 
