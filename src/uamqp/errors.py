@@ -432,6 +432,8 @@ def translate(error: exceptions.AMQPError, policy: ErrorPolicy | None = None) ->
         )
     if isinstance(error, exceptions.LinkDetached):
         return _link_detach(error, policy)
+    if isinstance(error, exceptions.OperationTimeout):
+        return ClientTimeout(error.description)
     if isinstance(error, exceptions.DeliveryFailed):
         return message_error(error, policy)
     if isinstance(error, exceptions.TokenError):
@@ -442,8 +444,6 @@ def translate(error: exceptions.AMQPError, policy: ErrorPolicy | None = None) ->
         rejected = AuthenticationException(f"{error.description}. Check user, password or token, and their rights.")
         rejected.code = error.code
         return rejected
-    if isinstance(error, exceptions.OperationTimeout):
-        return ClientTimeout(error.description)
     return error
 
 

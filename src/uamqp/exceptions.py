@@ -18,7 +18,9 @@
     │   ├── Released              ... the receiver did not process it
     │   ├── Modified              ... the receiver gave it back changed
     │   ├── NotSent               ... no byte of it left this process
+    │   │   └── NotSentInTime     ... within the time-out (also OperationTimeout)
     │   ├── InDoubt               ... it may or may not have arrived
+    │   │   └── InDoubtInTime     ... and was not answered within the time-out (also OperationTimeout)
     │   └── BatchFailed           ... some messages of send_many; says which
     ├── AuthenticationError       the peer does not accept who we are
     │   └── TokenError            ... a claims-based token was refused or has expired
@@ -50,6 +52,7 @@ __all__ = [
     "EncodeError",
     "IdleTimeout",
     "InDoubt",
+    "InDoubtInTime",
     "LinkDetached",
     "LinkRedirected",
     "LinkStolen",
@@ -57,6 +60,7 @@ __all__ = [
     "MessageTooLarge",
     "Modified",
     "NotSent",
+    "NotSentInTime",
     "OperationTimeout",
     "ProtocolError",
     "Rejected",
@@ -328,3 +332,11 @@ class OperationTimeout(AMQPError, TimeoutError):
     """No answer in time. The description says what is known of the operation."""
 
     retryable = True
+
+
+class NotSentInTime(NotSent, OperationTimeout):
+    """The message could not be sent in time, and was taken back: the peer gave no credit, or did not read."""
+
+
+class InDoubtInTime(InDoubt, OperationTimeout):
+    """The message was sent, and there was no outcome in time: the peer may have accepted it."""

@@ -17,9 +17,11 @@ from uamqp.exceptions import (
     AuthenticationError,
     ConnectionLost,
     InDoubt,
+    InDoubtInTime,
     LinkDetached,
     LocalProtocolError,
     NotSent,
+    NotSentInTime,
     OperationTimeout,
 )
 
@@ -259,7 +261,7 @@ async def test_messages_in_doubt_that_cannot_be_sent_again_stay_in_doubt(
     server.peer.cut()
     await interrupted(events)
     unsent = asyncio.create_task(sender.send("unsent"))
-    with pytest.raises(OperationTimeout, match="was sent"):
+    with pytest.raises(InDoubtInTime, match="was sent"):
         await late
     await connection.close()
     with pytest.raises(InDoubt):
@@ -308,7 +310,7 @@ async def test_time_outs_and_cancelling_while_it_is_away(serve: Serve, events: E
         server._make = lambda: Peer("on_open")
         server.peer.cut()
         await eventually(lambda: events.happenings.count("retrying") == 2)
-        with pytest.raises(OperationTimeout, match="not sent"):
+        with pytest.raises(NotSentInTime, match="not sent"):
             await sender.send("late", timeout=0.01)
         with pytest.raises(OperationTimeout, match="no message"):
             await receiver.receive(timeout=0.01)

@@ -16,9 +16,11 @@ from uamqp.exceptions import (
     DecodeError,
     EncodeError,
     InDoubt,
+    InDoubtInTime,
     LinkDetached,
     MessageTooLarge,
     NotSent,
+    NotSentInTime,
     OperationTimeout,
 )
 from uamqp.exceptions import Modified as ModifiedError
@@ -142,7 +144,7 @@ async def test_any_number_of_tasks_wait_for_one_delivery(serve: Serve) -> None:
         waiting[0].cancel()
         # Looking again and again leaves nothing behind.
         for _ in range(1500):
-            with pytest.raises(OperationTimeout, match="whether it was accepted is not known"):
+            with pytest.raises(InDoubtInTime, match="whether it was accepted is not known"):
                 await sender.settlement(delivery, timeout=0)
         assert len(delivery.waiter) == 4
         server.peer.messages[0].accept()
@@ -246,7 +248,7 @@ async def test_no_credit(serve: Serve) -> None:
         sender = await connection.sender("q")
         delivery = sender.send_nowait(b"x")
         for send in (sender.send(b"y", timeout=0.01), sender.settlement(delivery, timeout=0.01)):
-            with pytest.raises(OperationTimeout, match=r"was not sent within 0\.01 s: the peer gave no credit"):
+            with pytest.raises(NotSentInTime, match=r"was not sent within 0\.01 s: the peer gave no credit"):
                 await send
         with pytest.raises(OperationTimeout, match="2 of 2 messages had no outcome"):
             await sender.send_many([b"1", b"2"], timeout=0.01)

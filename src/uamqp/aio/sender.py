@@ -10,7 +10,17 @@ from ..codec.definitions import ACCEPTED
 from ..codec.message import Message, encode_message
 from ..engine.delivery import OutgoingDelivery
 from ..engine.sender import SenderEndpoint
-from ..exceptions import AMQPError, BatchFailed, DecodeError, EncodeError, MessageTooLarge, NotSent, OperationTimeout
+from ..exceptions import (
+    AMQPError,
+    BatchFailed,
+    DecodeError,
+    EncodeError,
+    InDoubtInTime,
+    MessageTooLarge,
+    NotSent,
+    NotSentInTime,
+    OperationTimeout,
+)
 from ..transport.driver import Waiter, wake
 from .link import Link
 from .options import DEFAULT, Default, Timeout
@@ -68,9 +78,9 @@ class Sender(Link):
         Raises:
             Rejected, Released, Modified: the outcome, where it is not accepted.
             EncodeError, MessageTooLarge: nothing was sent.
-            NotSent: the link ended, or the call was cancelled, before it was sent.
-            InDoubt: the connection, session or link ended before the outcome arrived.
-            OperationTimeout: no outcome in time; the description says whether it was sent.
+            NotSent: the link ended before it was sent, or (NotSentInTime) there was no credit in time.
+            InDoubt: the connection, session or link ended before the outcome arrived, or (InDoubtInTime) it did not
+                arrive in time. Both of these are OperationTimeout, too.
         """
         delivery = self._endpoint.send(
             encode_message(message), settled, message.message_format if isinstance(message, Message) else 0
@@ -156,10 +166,10 @@ class Sender(Link):
     def _check(self, delivery: OutgoingDelivery, woken: bool, seconds: float | None) -> None:
         if not delivery.settled and not woken:
             if delivery.link.withdraw(delivery):
-                raise OperationTimeout(
+                raise NotSentInTime(
                     f"the message was not sent within {seconds} s: the peer gave no credit or did not read"
                 )
-            raise OperationTimeout(
+            raise InDoubtInTime(
                 f"no outcome within {seconds} s: the message was sent, whether it was accepted is not known"
             )
         error = delivery.failure()

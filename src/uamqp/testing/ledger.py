@@ -59,8 +59,9 @@ def outcome_of(error: BaseException) -> Outcome:
     for kind, outcome in kinds.items():
         if isinstance(error, kind):
             return outcome
+    # `send_many` gives up with some sent and some not.
     if isinstance(error, OperationTimeout):
-        return Outcome.NOT_SENT if error.description.startswith("the message was not sent") else Outcome.IN_DOUBT
+        return Outcome.IN_DOUBT
     # The link was of no use any more when the message was handed over.
     return Outcome.NOT_SENT if isinstance(error, AMQPError) else Outcome.IN_DOUBT
 

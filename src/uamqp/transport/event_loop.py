@@ -13,6 +13,7 @@ from ..exceptions import AMQPError, ConnectionLost, OperationTimeout
 from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Timer
 from .http import MAX_HEAD
 from .proxy import http_connect, socks_connect
+from .stall import StallWatch
 from .tunnel import TransportTunnel
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         self._flush_scheduled = False
         #: The engine's next deadline; once the transport is closing, the time when it is cut off.
         self._timer: asyncio.TimerHandle | None = None
+        self._stall = StallWatch(debug=self.loop.get_debug())
         self._early: list[bytes] = []
         self._lost = False
         self._lost_cause: Exception | None = None
@@ -198,11 +200,14 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         engine, transport = self.engine, self.transport
         if engine is None or transport is None or transport.is_closing():
             return
-        when = engine.tick(self.loop.time())
+        self._stall.came_back()
+        now = self.loop.time()
+        when = engine.tick(now)
         if engine.closed:
             self._flush()
         elif when is not None:
             self._set_timer(self.loop.call_at(when, self.tick))
+            self._stall.expect(when - now)
 
     # -- asyncio.Protocol ----------------------------------------------------------------------------------------
 
@@ -275,4 +280,5 @@ class EventLoopDriver(asyncio.Protocol, Driver):
     def _set_timer(self, timer: asyncio.TimerHandle | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._stall.expect(None)
         self._timer = timer

@@ -1,4 +1,4 @@
-"""Heartbeats of blocking connections while their program does something else.
+"""Deadlines of connections while their program does something else: heartbeats of blocking ones, above all.
 
 One daemon thread per process, started with the first connection, asleep until the next deadline of any of them.
 """
@@ -9,23 +9,33 @@ import os
 import threading
 import time
 import weakref
-from typing import Final
-
-from .blocking import BlockingDriver
+from typing import Final, Protocol
 
 #: Seconds: how long a thread that finds a connection in use waits before it looks again.
 _RETRY: Final = 0.05
+
+
+class Watched(Protocol):
+    """What the thread looks after."""
+
+    def next_deadline(self) -> float | None:
+        """When `keep_alive` should be called next, in the time of `time.monotonic`; None where there is no need."""
+        ...
+
+    def keep_alive(self) -> None:
+        """Do what is due. Must not wait, and is called in the thread of the watch."""
+        ...
 
 
 class Watch:
     """Keeps connections alive that nobody is using now."""
 
     def __init__(self) -> None:
-        self._drivers: weakref.WeakSet[BlockingDriver] = weakref.WeakSet()
+        self._drivers: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def add(self, driver: BlockingDriver) -> None:
+    def add(self, driver: Watched) -> None:
         """Look after the connection until it is closed or forgotten."""
         with self._changed:
             self._drivers.add(driver)
@@ -34,7 +44,7 @@ class Watch:
                 self._thread.start()
             self._changed.notify()
 
-    def remove(self, driver: BlockingDriver) -> None:
+    def remove(self, driver: Watched) -> None:
         """The connection is closed."""
         with self._changed:
             self._drivers.discard(driver)

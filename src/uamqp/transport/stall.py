@@ -1,0 +1,62 @@
+"""An event loop that stands still: its connections send no heartbeats meanwhile, and their peers give them up."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from typing import Final
+
+from .watch import WATCH
+
+_log: Final = logging.getLogger(__name__)
+
+#: Seconds that a deadline may be missed by before that is worth a word.
+PATIENCE: Final = 1.0
+
+
+class StallWatch:
+    """Says so where one connection's deadline is missed, because its loop stood still.
+
+    Of a loop in asyncio's debug mode it says what blocks it, while it does: that takes another thread, the one that
+    blocking connections have for their heartbeats.
+    """
+
+    def __init__(self, *, debug: bool) -> None:
+        self._thread = threading.get_ident()
+        self._deadline: float | None = None
+        self._debug = debug
+
+    def expect(self, seconds: float | None) -> None:
+        """The loop should come back in so many seconds; None: or not at all."""
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        if self._debug and self._deadline is not None:
+            WATCH.add(self)
+
+    def came_back(self) -> None:
+        """The loop is there."""
+        deadline, self._deadline = self._deadline, None
+        late = 0.0 if deadline is None else time.monotonic() - deadline
+        if late >= PATIENCE:
+            _log.warning(
+                "the event loop stood still for %.1f s or more: heartbeats were late, and peers may have given up. "
+                "asyncio's debug mode tells what blocks it",
+                late,
+            )
+
+    # What the thread asks for.
+
+    def next_deadline(self) -> float | None:
+        """When somebody should look."""
+        deadline = self._deadline
+        return None if deadline is None else deadline + PATIENCE
+
+    def keep_alive(self) -> None:
+        """Too late for that: say what the loop is doing instead. Once, until it is back."""
+        self._deadline = None
+        frame = sys._current_frames().get(self._thread)
+        if frame is not None:
+            stack = "".join(traceback.format_stack(frame))
+            _log.warning("the event loop is blocked, and heartbeats are late. This is what blocks it:\n%s", stack)
