@@ -552,8 +552,7 @@ async def test_cut_after_so_many_bytes(
 
 
 @pytest.mark.faults
-# Not over a WebSocket, where what trickles in counts only when its message is whole.
-@pytest.mark.parametrize("transport", ["plain", "tls"])
+@pytest.mark.parametrize("transport", CUTS)
 async def test_a_slow_network(make: Make, transport: str, record_property: Callable[[str, object], None]) -> None:
     """It takes longer than the idle time-out, which bytes that trickle in do not let pass."""
     record_property("faults", "throttled to 8 kB/s")

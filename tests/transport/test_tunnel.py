@@ -40,13 +40,17 @@ class Stream(asyncio.Transport):
 
 
 class Owner(asyncio.Protocol):
-    """A protocol that keeps what it gets."""
+    """A protocol that keeps what it gets, and counts how often it hears that the peer is not silent."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []
+        self.signs = 0
 
     def data_received(self, data: bytes) -> None:
-        self.got.append(data)
+        if data:
+            self.got.append(data)
+        else:
+            self.signs += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.got.append(exc)
@@ -96,6 +100,18 @@ async def test_payload_goes_both_ways() -> None:
     assert len(ends.stream.written) == 1
     assert ends.server.receive(ends.sent()) == [b"threefour"]
     assert ends.decisions == 1
+
+
+async def test_parts_of_a_message_are_a_sign_of_life_and_pings_are_not() -> None:
+    ends = Ends().open()
+    signs = ends.owner.signs
+    message = ends.server.wrap(b"large message")
+    for part in (message[:1], message[1:5], message[5:]):
+        ends.tunnel.data_received(part)
+    assert ends.owner.got == [b"large message"]
+    assert ends.owner.signs == signs + 2
+    ends.tunnel.data_received(ping(b"are you there?"))
+    assert ends.owner.signs == signs + 2
 
 
 async def test_what_the_owner_asks_of_its_transport_is_asked_of_the_stream() -> None:

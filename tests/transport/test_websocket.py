@@ -508,6 +508,23 @@ def test_a_read_without_payload_is_one_that_would_block(tunnel: Tunnel) -> None:
     assert made.recv(1000) == b"payload"
 
 
+def test_parts_of_a_message_are_a_sign_of_life_and_pings_are_not(tunnel: Tunnel) -> None:
+    made, _, theirs, server = tunnel
+    message = server.wrap(b"large message")
+    for part in (message[:1], message[1:5]):
+        theirs.sendall(part)
+        with pytest.raises(BlockingIOError):
+            made.recv(100)
+        assert made.heard
+    theirs.sendall(message[5:])
+    assert made.recv(100) == b"large message"
+    theirs.sendall(unmasked(Opcode.PING, b"are you there?"))
+    for _ in range(2):
+        with pytest.raises(BlockingIOError):
+            made.recv(100)
+        assert not made.heard
+
+
 def test_closing_does_not_wait_for_room(tunnel: Tunnel) -> None:
     made, stream, theirs, _ = tunnel
     stream.room = 0

@@ -462,6 +462,8 @@ class BlockingDriver(Driver):
             try:
                 data = stream.recv(_READ_SIZE)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                if isinstance(stream, SocketTunnel) and stream.heard:
+                    engine.last_received = time.monotonic()
                 return
             except OSError as error:
                 engine.lose(error)

@@ -47,9 +47,12 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
     def data_received(self, data: bytes) -> None:
         layer = self._layer
         payload = layer.receive(data)
-        if not self._full:
-            self._put(layer.take_reply())
+        reply = b"" if self._full else layer.take_reply()
+        self._put(reply)
         self._decide()
+        if not payload and not reply and layer.opened:
+            # A part of something large: the peer is not silent.
+            payload = [b""]
         if not self._closing:
             for piece in payload:
                 self._owner.data_received(piece)
@@ -143,6 +146,8 @@ class SocketTunnel:
         self._unsent = memoryview(b"")
         #: Bytes of payload that are wrapped but not all sent; whoever was told to wait comes with the same again.
         self._taken = 0
+        #: A part of something large came with the last `recv`, which had nothing to give: the peer is not silent.
+        self.heard = False
         set_timeout(stream, deadline)
         stream.sendall(layer.start())
         while not layer.opened:
@@ -165,9 +170,10 @@ class SocketTunnel:
     def recv(self, size: int) -> bytes:
         """Payload of one read, which may be more than `size` by what came before. Raises as a socket does."""
         layer = self._layer
+        self.heard = False
         if not self._received and layer.error is None:
             self._received = layer.receive(self._stream.recv(size))
-            self._answer()
+            self.heard = not self._answer()
         payload, self._received = b"".join(self._received), []
         if not payload:
             # Not read on here: who sends nothing but pings would never let time-outs have their turn.
@@ -194,14 +200,18 @@ class SocketTunnel:
             pass
         self._stream.close()
 
-    def _answer(self) -> None:
+    def _answer(self) -> bool:
+        """Send what the layer has to say; False where it has nothing, or something else must go first."""
+        reply = b""
         try:
             self._send_rest()
-            self._unsent = memoryview(self._layer.take_reply())
+            reply = self._layer.take_reply()
+            self._unsent = memoryview(reply)
             self._send_rest()
         except OSError:
             # It goes with what is sent next; whether the stream is broken, the next call finds out.
             pass
+        return bool(reply)
 
     def _send_rest(self) -> None:
         while self._unsent:
