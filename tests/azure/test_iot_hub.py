@@ -41,7 +41,7 @@ def received(hub: Broker) -> uamqp.Message:
 
 
 def test_a_shared_access_key(hub: Broker) -> None:
-    key = base64.b64encode(b"secret").decode()
+    key = base64.b64encode(b"s3cret").decode()
     client = IoTHubAmqpClientSharedAccessKeyAuth(f"localhost:{hub.port}", "service", key)
     client.send_message_to_device("device-1", "turn on", {"contentType": "text/plain", "color": "red"})
     client.send_message_to_device("device-2", "turn off", {"messageId": "mine"})

@@ -176,7 +176,7 @@ def test_unknown_options() -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    assert "secret" not in repr(Broker(users={"u": "secret"}).options)
+    assert "s3cret" not in repr(Broker(users={"u": "s3cret"}).options)
 
 
 # -- who comes in ------------------------------------------------------------------------------------------------------
@@ -190,12 +190,12 @@ async def test_without_users_everybody_comes_in(broker: Broker, raws: Keeper) ->
 
 
 async def test_users_need_their_password(start: Starter) -> None:
-    broker = await start(users={"alice": "secret", "bob": ""})
-    async with client(broker, user="alice", password="secret") as connection:
+    broker = await start(users={"alice": "s3cret", "bob": ""})
+    async with client(broker, user="alice", password="s3cret") as connection:
         await put(connection, "q", 1)
     async with client(broker, user="bob", password=""):
         pass
-    for user, password in (("alice", "wrong"), ("alice", ""), ("eve", "secret"), ("eve", ""), ("", "")):
+    for user, password in (("alice", "wrong"), ("alice", ""), ("eve", "s3cret"), ("eve", ""), ("", "")):
         with pytest.raises(AuthenticationError) as caught:
             await amqp.connect(broker.url, user=user, password=password)
         assert caught.value.code == 1
@@ -204,8 +204,8 @@ async def test_users_need_their_password(start: Starter) -> None:
 
 
 async def test_anonymous_clients_beside_users(start: Starter) -> None:
-    broker = await start(users={"alice": "secret"}, allow_anonymous=True)
-    async with client(broker), client(broker, user="alice", password="secret"):
+    broker = await start(users={"alice": "s3cret"}, allow_anonymous=True)
+    async with client(broker), client(broker, user="alice", password="s3cret"):
         pass
     with pytest.raises(AuthenticationError):
         await amqp.connect(broker.url, user="alice", password="wrong")
@@ -214,11 +214,11 @@ async def test_anonymous_clients_beside_users(start: Starter) -> None:
 @pytest.mark.parametrize(
     ("mechanism", "response", "code"),
     [
-        ("PLAIN", b"\0alice\0secret", 0),
-        ("PLAIN", b"alice\0alice\0secret", 0),
-        ("PLAIN", b"bob\0alice\0secret", 1),
+        ("PLAIN", b"\0alice\0s3cret", 0),
+        ("PLAIN", b"alice\0alice\0s3cret", 0),
+        ("PLAIN", b"bob\0alice\0s3cret", 1),
         ("PLAIN", b"\0alice", 1),
-        ("PLAIN", b"\xff\0alice\0secret", 1),
+        ("PLAIN", b"\xff\0alice\0s3cret", 1),
         ("PLAIN", "\0älice\0sécret".encode(), 1),
         ("PLAIN", None, 1),
         ("ANONYMOUS", b"", 1),
@@ -227,7 +227,7 @@ async def test_anonymous_clients_beside_users(start: Starter) -> None:
     ],
 )
 async def test_sasl_responses(start: Starter, raws: Keeper, mechanism: str, response: bytes | None, code: int) -> None:
-    raw = await raws(Raw.connect(await start(users={"alice": "secret"})))
+    raw = await raws(Raw.connect(await start(users={"alice": "s3cret"})))
     outcome = await raw.sasl(mechanism, response)
     assert isinstance(outcome, SaslOutcome)
     assert outcome.code == code
@@ -236,7 +236,7 @@ async def test_sasl_responses(start: Starter, raws: Keeper, mechanism: str, resp
 
 
 async def test_with_users_sasl_is_needed(start: Starter, raws: Keeper) -> None:
-    raw = await raws(Raw.connect(await start(users={"alice": "secret"})))
+    raw = await raws(Raw.connect(await start(users={"alice": "s3cret"})))
     raw.write(AMQP_HEADER)
     assert await raw.reader.readexactly(8) == SASL_HEADER
     await raw.wait_closed()
@@ -252,9 +252,9 @@ async def test_other_protocols_are_told_what_is_spoken(broker: Broker, raws: Kee
 
 
 async def test_the_user_id_is_the_one_of_the_sender(start: Starter) -> None:
-    broker = await start(users={"alice": "secret"}, allow_anonymous=True)
+    broker = await start(users={"alice": "s3cret"}, allow_anonymous=True)
     mine = amqp.Message("x", properties=amqp.Properties(user_id=b"alice"))
-    async with client(broker, user="alice", password="secret") as connection, connection.sender("q") as sender:
+    async with client(broker, user="alice", password="s3cret") as connection, connection.sender("q") as sender:
         await sender.send(mine)
         with pytest.raises(Rejected) as caught:
             await sender.send(amqp.Message("x", properties=amqp.Properties(user_id=b"bob")))
@@ -273,9 +273,9 @@ def tls(certificates: Path, *, clients: bool = False) -> dict[str, Any]:
 
 
 async def test_plain_over_tls(start: Starter, certificates: Path) -> None:
-    broker = await start(users={"alice": "secret"}, **tls(certificates))
+    broker = await start(users={"alice": "s3cret"}, **tls(certificates))
     options: dict[str, Any] = {"ca_file": certificates / "ca.pem", "user": "alice"}
-    async with client(broker, password="secret", **options) as connection:
+    async with client(broker, password="s3cret", **options) as connection:
         body = bytes(1_000_000)
         await put(connection, "q", body)
         assert await take(connection, "q") == [body]
@@ -380,9 +380,9 @@ async def test_a_silent_client_is_given_up(start: Starter, raws: Keeper) -> None
 
 async def test_what_is_sent_before_open_is_seen_after_it(start: Starter, raws: Keeper) -> None:
     # All at once, so that user and messages arrive in one read.
-    broker = await start(users={"alice": "secret"})
+    broker = await start(users={"alice": "s3cret"})
     raw = await raws(Raw.connect(broker))
-    assert isinstance(await raw.sasl("PLAIN", b"\0alice\0secret"), SaslOutcome)
+    assert isinstance(await raw.sasl("PLAIN", b"\0alice\0s3cret"), SaslOutcome)
     raw.write(AMQP_HEADER)
     raw.send(Open("raw"))
     raw.send(Begin(next_outgoing_id=0, incoming_window=100, outgoing_window=100))

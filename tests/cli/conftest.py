@@ -11,10 +11,10 @@ from uamqp.broker import Broker
 
 @pytest.fixture
 def broker() -> Iterator[Broker]:
-    with Broker.running(users={"user": "secret"}, max_queue_length=3) as running:
+    with Broker.running(users={"user": "s3cret"}, max_queue_length=3) as running:
         yield running
 
 
 @pytest.fixture
 def url(broker: Broker) -> str:
-    return broker.url.replace("//", "//user:secret@") + "/orders"
+    return broker.url.replace("//", "//user:s3cret@") + "/orders"

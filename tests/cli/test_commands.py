@@ -90,7 +90,7 @@ def test_ping(url: str, broker: Broker) -> None:
 def test_errors_are_one_line_and_an_exit_code(url: str) -> None:
     for command in ("send", "receive", "ping"):
         extra = ["x"] if command == "send" else []
-        code, _, err = run(command, url.replace("secret", "wrong"), *extra)
+        code, _, err = run(command, url.replace("s3cret", "wrong"), *extra)
         assert code == 1
         assert err.startswith("error: AuthenticationError") and err.count("\n") == 1
         assert "wrong" not in err
@@ -139,14 +139,14 @@ def test_the_azure_personality(monkeypatch: pytest.MonkeyPatch, lock_duration: s
 
     monkeypatch.setattr("uamqp.cli.broker._serve", serve)
     declared = ["--queue", "q", "--session-queue", "s", "--topic", "t/one", "--topic", "t/two", "--topic", "u"]
-    options = [*declared, "--hub", "h:2", "--sas-key", "me:secret"]
+    options = [*declared, "--hub", "h:2", "--sas-key", "me:s3cret"]
     if lock_duration is not None:
         options += ["--lock-duration", lock_duration, "--max-deliveries", "3"]
     assert run("broker", "--personality", "azure", *options)[0] == 0
     ((queues, topics, azure),) = served
     assert queues == topics == []
     assert (azure.queues, azure.session_queues, azure.topics) == (["q"], ["s"], {"t": ["one", "two"], "u": []})
-    assert (azure.hubs, azure.keys) == ({"h": 2}, {"me": "secret"})
+    assert (azure.hubs, azure.keys) == ({"h": 2}, {"me": "s3cret"})
     assert (azure.lock_duration, azure.max_deliveries) == ((60.0, 10) if lock_duration is None else (5.0, 3))
 
 

@@ -230,7 +230,7 @@ def test_a_terminal_gets_a_progress_bar(url: str) -> None:
 
 
 def test_the_password_may_come_from_the_environment(broker: Broker) -> None:
-    environment = {**os.environ, "UAMQP_PASSWORD": "secret"}
+    environment = {**os.environ, "UAMQP_PASSWORD": "s3cret"}
     command = [sys.executable, "-m", "uamqp", "send", broker.url + "/q", "x", "--user", "user"]
     assert subprocess.run(command, env=environment, capture_output=True, timeout=30).returncode == 0
 

@@ -232,7 +232,7 @@ COMPOSITES: dict[str, Any] = {
     "close": Close(_ERROR),
     "mechanisms": SaslMechanisms(["PLAIN", "ANONYMOUS"]),
     "mechanism": SaslMechanisms(["PLAIN"]),
-    "init": SaslInit("PLAIN", b"\0user\0secret", "host"),
+    "init": SaslInit("PLAIN", b"\0user\0s3cret", "host"),
     "challenge": SaslChallenge(b"abc"),
     "response": SaslResponse(b""),
     "outcome": SaslOutcome(1, b"why"),

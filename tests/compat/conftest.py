@@ -36,8 +36,8 @@ async def broker(tidy_loop: None) -> AsyncIterator[Broker]:
 
 @pytest.fixture
 async def guarded(tidy_loop: None) -> AsyncIterator[Broker]:
-    """A broker that lets in only ``user`` with the password ``secret``."""
-    async with Broker(users={"user": "secret"}) as broker:
+    """A broker that lets in only ``user`` with the password ``s3cret``."""
+    async with Broker(users={"user": "s3cret"}) as broker:
         yield broker
 
 
@@ -58,7 +58,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture
 async def tls_broker(tidy_loop: None, certificates: Certificates) -> AsyncIterator[Broker]:
-    """A broker with TLS that lets in only ``user`` with the password ``secret``."""
+    """A broker with TLS that lets in only ``user`` with the password ``s3cret``."""
     cert, key = certificates.server
-    async with Broker(tls_cert=cert, tls_key=key, users={"user": "secret"}) as broker:
+    async with Broker(tls_cert=cert, tls_key=key, users={"user": "s3cret"}) as broker:
         yield broker

@@ -11,7 +11,7 @@ from uamqp.broker.nodes import Entry, Node, Refused
 
 
 def _connect(broker: Broker) -> AbstractAsyncContextManager[amqp.Connection]:
-    return amqp.connect(broker.url, user="user", password="secret")
+    return amqp.connect(broker.url, user="user", password="s3cret")
 
 
 async def put(broker: Broker, queue: str, *bodies: Any) -> None:

@@ -67,8 +67,8 @@ def test_no_secrets_in_text() -> None:
         assert "host.example:5671/a%20folder/queue" in text
     assert repr(Target("queue")) == "Target('queue')"
     with pytest.raises(ValueError, match="…@host") as caught:
-        Source("amqps://user:secret@host")
-    assert "secret" not in str(caught.value)
+        Source("amqps://user:s3cret@host")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_filters() -> None:

@@ -45,9 +45,9 @@ async def send(target: str, auth: Any = None) -> list[MessageState]:
 
 
 async def test_user_and_password(guarded: Broker) -> None:
-    assert await send(f"{guarded.url}/queue", SASLPlain("127.0.0.1", "user", "secret")) == OK
-    assert await send(f"{guarded.url}/queue", SASLPlain(b"127.0.0.1", b"user", b"secret")) == OK
-    assert await send(f"{guarded.url}/queue", SASLPlain("user", "secret")) == OK
+    assert await send(f"{guarded.url}/queue", SASLPlain("127.0.0.1", "user", "s3cret")) == OK
+    assert await send(f"{guarded.url}/queue", SASLPlain(b"127.0.0.1", b"user", b"s3cret")) == OK
+    assert await send(f"{guarded.url}/queue", SASLPlain("user", "s3cret")) == OK
     assert await bodies(guarded, "queue") == [b"message"] * 3
 
 
@@ -58,13 +58,13 @@ async def test_user_and_password_in_the_url() -> None:
 
 
 def test_attributes_of_a_password() -> None:
-    auth = SASLPlain("host", "user", "secret")
-    assert (auth.hostname, auth.username, auth.password) == (b"host", b"user", b"secret")
-    auth = SASLPlain("user", "secret")
-    assert (auth.hostname, auth.username, auth.password) == (b"", b"user", b"secret")
+    auth = SASLPlain("host", "user", "s3cret")
+    assert (auth.hostname, auth.username, auth.password) == (b"host", b"user", b"s3cret")
+    auth = SASLPlain("user", "s3cret")
+    assert (auth.hostname, auth.username, auth.password) == (b"", b"user", b"s3cret")
     assert SASLPlain("host", "user", "", 99).port == 99
     with pytest.raises(TypeError, match="needs a username and a password"):
-        SASLPlain(None, "secret")
+        SASLPlain(None, "s3cret")
 
 
 async def test_wrong_password(guarded: Broker) -> None:
@@ -89,7 +89,7 @@ async def test_a_password_that_plain_cannot_hold(guarded: Broker) -> None:
         await send(f"{guarded.url}/queue", SASLPlain("127.0.0.1", "user", "sec\0ret"))
 
 
-@pytest.mark.parametrize("make", [lambda **kw: SASLPlain("host.example", "user", "secret", **kw), AMQPAuth])
+@pytest.mark.parametrize("make", [lambda **kw: SASLPlain("host.example", "user", "s3cret", **kw), AMQPAuth])
 def test_credentials_do_not_go_over_plain_tcp_by_accident(make: Any) -> None:
     auth = make() if make is not AMQPAuth else AMQPAuth("host.example")
     with pytest.raises(exceptions.AddressError, match=r"credentials would go to amqp://host\.example:5672 unencrypted"):
@@ -98,7 +98,7 @@ def test_credentials_do_not_go_over_plain_tcp_by_accident(make: Any) -> None:
     assert not ConnectionAsync("amqp://host.example", allowed)._options().endpoint.tls
     # Nothing to hide, or nobody to hide it from.
     assert ConnectionAsync("amqp://host.example", SASLAnonymous(None))._options()
-    assert ConnectionAsync("amqp://localhost", SASLPlain("user", "secret"))._options()
+    assert ConnectionAsync("amqp://localhost", SASLPlain("user", "s3cret"))._options()
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------
@@ -107,15 +107,15 @@ def test_credentials_do_not_go_over_plain_tcp_by_accident(make: Any) -> None:
 async def test_tls(tls_broker: Broker, certificates: Certificates) -> None:
     assert tls_broker.url.startswith("amqps://")
     for verify in (str(certificates.ca), certificates.ca, ssl.create_default_context(cafile=certificates.ca)):
-        assert await send(f"{tls_broker.url}/queue", SASLPlain("127.0.0.1", "user", "secret", verify=verify)) == OK
+        assert await send(f"{tls_broker.url}/queue", SASLPlain("127.0.0.1", "user", "s3cret", verify=verify)) == OK
     # A URL of another scheme, or none, is no matter where the object says it.
-    auth = SASLPlain("localhost", "user", "secret", tls_broker.port, certificates.ca, use_tls=True)
+    auth = SASLPlain("localhost", "user", "s3cret", tls_broker.port, certificates.ca, use_tls=True)
     assert await send("amqp://localhost/queue", auth) == OK
 
 
 async def test_tls_with_an_unknown_authority(tls_broker: Broker) -> None:
     with pytest.raises(errors.AMQPConnectionError, match=r"(?i)certificate verify failed") as caught:
-        await send(f"{tls_broker.url}/queue", SASLPlain("127.0.0.1", "user", "secret"))
+        await send(f"{tls_broker.url}/queue", SASLPlain("127.0.0.1", "user", "s3cret"))
     assert isinstance(caught.value, errors.ConnectionClose)
 
 
@@ -157,7 +157,7 @@ async def test_a_file_without_authorities() -> None:
 
 async def test_a_refused_connection(unused_tcp_port: int) -> None:
     target = f"amqp://127.0.0.1:{unused_tcp_port}/queue"
-    auth = SASLPlain("127.0.0.1", "user", "secret")
+    auth = SASLPlain("127.0.0.1", "user", "s3cret")
     for _ in range(2):
         # The second time shows that the first one left nothing behind.
         with pytest.raises(errors.AMQPConnectionError) as caught:
@@ -165,7 +165,7 @@ async def test_a_refused_connection(unused_tcp_port: int) -> None:
         text = str(caught.value)
         assert text.startswith("ErrorCodes.UnknownError: Connection in an unexpected error state.")
         assert f"Cannot connect to amqp://127.0.0.1:{unused_tcp_port}" in text
-        assert "secret" not in text
+        assert "s3cret" not in text
         assert isinstance(caught.value, errors.ConnectionClose)
         assert isinstance(caught.value.__cause__, exceptions.ConnectionLost)
         assert isinstance(caught.value.__cause__, ConnectionError)
@@ -401,7 +401,7 @@ def test_signature(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_connection_strings() -> None:
     assert parse_connection_string("A=b;C=d==") == {"A": "b", "C": "d=="}
-    for bad in ("A=b;", "", "secret"):
+    for bad in ("A=b;", "", "s3cret"):
         with pytest.raises(ValueError, match="not of the form Name=value") as caught:
             parse_connection_string(bad)
-        assert "secret" not in str(caught.value)
+        assert "s3cret" not in str(caught.value)

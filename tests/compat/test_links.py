@@ -158,10 +158,10 @@ async def test_redirected_connection(broker: Broker) -> None:
 
 
 async def test_repr(broker: Broker) -> None:
-    connection = ConnectionAsync("amqp://user:secret@localhost", SASLPlain("localhost", "user", "secret"))
+    connection = ConnectionAsync("amqp://user:s3cret@localhost", SASLPlain("localhost", "user", "s3cret"))
     session = SessionAsync(connection)
-    sender = MessageSenderAsync(session, "source", "amqps://user:secret@host/queue", name="link")
-    assert "secret" not in f"{connection!r}{connection.auth!r}{session!r}{sender!r}"
+    sender = MessageSenderAsync(session, "source", "amqps://user:s3cret@host/queue", name="link")
+    assert "s3cret" not in f"{connection!r}{connection.auth!r}{session!r}{sender!r}"
     assert repr(sender) == "<MessageSenderAsync 'link', Idle>"
     assert repr(connection) == "<ConnectionAsync to 'localhost': not open>"
 

@@ -26,8 +26,8 @@ WEBSOCKET = TransportType.AmqpOverWebsocket
 
 @pytest.fixture
 async def broker(tidy_loop: None) -> AsyncIterator[Broker]:
-    """A broker that lets in only ``user`` with the password ``secret``, over a WebSocket too."""
-    async with Broker(websocket_port=0, users={"user": "secret"}, allow_anonymous=True) as broker:
+    """A broker that lets in only ``user`` with the password ``s3cret``, over a WebSocket too."""
+    async with Broker(websocket_port=0, users={"user": "s3cret"}, allow_anonymous=True) as broker:
         yield broker
 
 
@@ -35,7 +35,7 @@ async def broker(tidy_loop: None) -> AsyncIterator[Broker]:
 async def tls_broker(tidy_loop: None, certificates: Certificates) -> AsyncIterator[Broker]:
     """The same with TLS."""
     cert, key = certificates.server
-    users = {"user": "secret"}
+    users = {"user": "s3cret"}
     async with Broker(websocket_port=0, tls_cert=cert, tls_key=key, users=users, allow_anonymous=True) as broker:
         yield broker
 
@@ -54,7 +54,7 @@ async def send(auth: Any, target: str = "amqps://localhost/q") -> None:
 
 async def test_a_password_over_a_websocket(tls_broker: Broker, certificates: Certificates) -> None:
     terms: dict[str, Any] = {"verify": certificates.ca, "transport_type": WEBSOCKET}
-    await send(SASLPlain("localhost", "user", "secret", port=tls_broker.websocket_port, **terms))
+    await send(SASLPlain("localhost", "user", "s3cret", port=tls_broker.websocket_port, **terms))
     assert len(tls_broker.queue("q")) == 1
 
 
@@ -168,11 +168,11 @@ def test_what_an_authentication_says(cls: type) -> None:
     plain = cls("broker.example", token="token", transport_type=None)
     assert not plain.websocket and plain.proxy is None
     assert cls("broker.example", token="token", transport_type=WEBSOCKET).websocket
-    given = {"proxy_hostname": b"proxy", "proxy_port": "3128", "username": b"me", "password": "secret"}
+    given = {"proxy_hostname": b"proxy", "proxy_port": "3128", "username": b"me", "password": "s3cret"}
     proxied = cls("broker.example", token="token", http_proxy=given)
     assert proxied.websocket
-    assert proxied.proxy == Proxy("http", "proxy", 3128, "me", "secret")
-    assert "secret" not in repr(proxied)
+    assert proxied.proxy == Proxy("http", "proxy", 3128, "me", "s3cret")
+    assert "s3cret" not in repr(proxied)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tools.brokers.certificates import issue, make_ca
 from .node import SCRIPTS, environment, node_modules
 from .processes import Talker, broker_process, run, talking
 
-USER, PASSWORD = "alice", "secret"
+USER, PASSWORD = "alice", "s3cret"
 
 
 @pytest.fixture(scope="session")

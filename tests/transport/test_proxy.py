@@ -288,7 +288,7 @@ def test_a_proxy_shows_no_credentials() -> None:
 
 
 @FACES
-@pytest.mark.parametrize("credentials", ["me@", f"me:{'x' * 256}@", "me:%C3%A9@", ":secret@"])
+@pytest.mark.parametrize("credentials", ["me@", f"me:{'x' * 256}@", "me:%C3%A9@", ":s3cret@"])
 def test_credentials_that_socks5_cannot_carry(face: str, credentials: str) -> None:
     with pytest.raises(AddressError, match="must be 1 to 255 characters of ASCII"):
         round_trip(face, "amqp://127.0.0.1:1", proxy=f"socks5://{credentials}127.0.0.1:1")
@@ -308,7 +308,7 @@ def test_without_the_package_the_error_says_how_to_get_it(face: str, monkeypatch
 @FACES
 def test_credentials_do_not_go_to_a_proxy_elsewhere_unencrypted(face: str) -> None:
     with pytest.raises(AddressError, match=r"would go to amqp://127\.0\.0\.1:1 unencrypted"):
-        round_trip(face, "amqp://me:secret@127.0.0.1:1", proxy="http://proxy.example")
+        round_trip(face, "amqp://me:s3cret@127.0.0.1:1", proxy="http://proxy.example")
 
 
 # -- with TLS to the proxy -------------------------------------------------------------------------------------------
@@ -326,9 +326,9 @@ def trusted(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLConte
 def test_plain_connections_go_through_a_proxy_with_tls(
     face: str, websocket: bool, broker: Broker, trusted: ssl.SSLContext
 ) -> None:
-    with ProxyServer(context=trusted, user="me", password="secret").running() as proxy:
+    with ProxyServer(context=trusted, user="me", password="s3cret").running() as proxy:
         url = broker.websocket_url if websocket else broker.url
-        round_trip(face, url, proxy=proxy.url("https", "me:secret@"))
+        round_trip(face, url, proxy=proxy.url("https", "me:s3cret@"))
         assert len(proxy.wanted) == 1
 
 

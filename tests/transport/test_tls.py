@@ -143,7 +143,7 @@ def test_a_key_that_belongs_to_another_certificate(certificates: Path) -> None:
 
 def test_an_encrypted_key_is_an_error_and_no_question(certificates: Path, tmp_path: Path) -> None:
     key = tmp_path / "encrypted.key"
-    command = ["openssl", "pkcs8", "-topk8", "-in", certificates / "alice.key", "-out", key, "-passout", "pass:secret"]
+    command = ["openssl", "pkcs8", "-topk8", "-in", certificates / "alice.key", "-out", key, "-passout", "pass:s3cret"]
     subprocess.run(command, check=True, capture_output=True)
     with pytest.raises(AddressError, match="cannot use the certificate"):
         client_context(cert_file=certificates / "alice.pem", key_file=key)

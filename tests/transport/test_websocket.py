@@ -48,10 +48,10 @@ def test_round_trip(face: str, subprotocol: str, broker: Broker) -> None:
 @FACES
 def test_round_trip_with_tls_and_a_password(face: str, certificates: Path) -> None:
     files = {"tls_cert": certificates / "server.pem", "tls_key": certificates / "server.key"}
-    with Broker.running(websocket_port=0, users={"me": "secret"}, **files) as broker:
+    with Broker.running(websocket_port=0, users={"me": "s3cret"}, **files) as broker:
         assert broker.websocket_url == f"wss://127.0.0.1:{broker.websocket_port}"
         ca_file = str(certificates / "ca.pem")
-        round_trip(face, broker.websocket_url, user="me", password="secret", ca_file=ca_file)
+        round_trip(face, broker.websocket_url, user="me", password="s3cret", ca_file=ca_file)
         with pytest.raises(ConnectionLost, match="CERTIFICATE_VERIFY_FAILED"):
             round_trip(face, broker.websocket_url)
 
@@ -231,7 +231,7 @@ def test_without_the_package_the_error_says_how_to_get_it(face: str, monkeypatch
 @FACES
 def test_credentials_go_over_tls_only(face: str) -> None:
     with pytest.raises(AddressError, match=r"would go to ws://broker\.example:80 unencrypted; use wss://"):
-        round_trip(face, "ws://me:secret@broker.example")
+        round_trip(face, "ws://me:s3cret@broker.example")
     with pytest.raises(AddressError, match=r"which is plain TCP; use wss://"):
         round_trip(face, "ws://broker.example", ca_file="ca.pem")
 
@@ -239,7 +239,7 @@ def test_credentials_go_over_tls_only(face: str) -> None:
 def test_the_urls_of_websockets() -> None:
     assert parse_url("wss://broker.example/a/b") == Endpoint("broker.example", 443, True, path="a/b", websocket=True)
     assert parse_url("ws://broker.example") == Endpoint("broker.example", 80, False, websocket=True)
-    assert str(parse_url("wss://me:secret@broker.example/a")) == "wss://broker.example:443"
+    assert str(parse_url("wss://me:s3cret@broker.example/a")) == "wss://broker.example:443"
 
 
 # -- afterwards ------------------------------------------------------------------------------------------------------

@@ -187,14 +187,14 @@ def test_rules_that_cannot_be() -> None:
 # -- tokens -------------------------------------------------------------------------------------------------------
 
 
-def token(resource: str = "sb://host/q", key: str = "secret", name: str = "me", seconds: float = 60) -> str:
+def token(resource: str = "sb://host/q", key: str = "s3cret", name: str = "me", seconds: float = 60) -> str:
     quoted, expiry = quote(resource, safe=""), str(int(time.time() + seconds))
     signature = b64encode(new(key.encode(), f"{quoted}\n{expiry}".encode(), sha256).digest()).decode()
     return f"SharedAccessSignature sr={quoted}&sig={quote(signature, safe='')}&se={expiry}&skn={name}"
 
 
 def test_tokens() -> None:
-    check = token_check({"me": "secret"})
+    check = token_check({"me": "s3cret"})
     assert check is not None
     audience = "amqps://host/q/partitions/0"
     assert check("", audience, token()) is None

@@ -687,7 +687,7 @@ async def test_only_what_is_declared(start: Starter) -> None:
 
 
 async def test_tokens_are_wanted_where_there_are_keys(start: Starter) -> None:
-    broker = await start(personality=Azure(keys={"me": "secret"}))
+    broker = await start(personality=Azure(keys={"me": "s3cret"}))
     async with client(broker) as connection:
         with pytest.raises(LinkDetached) as caught:
             await connection.receiver("q")
@@ -701,7 +701,7 @@ async def test_tokens_are_wanted_where_there_are_keys(start: Starter) -> None:
 
 
 async def test_a_client_with_a_good_token_gets_in(start: Starter) -> None:
-    broker = await start(personality=Azure(keys={"me": "secret"}))
+    broker = await start(personality=Azure(keys={"me": "s3cret"}))
     async with client(broker) as connection:
         properties = {"operation": "put-token", "type": "servicebus.windows.net:sastoken", "name": "sb://host/q"}
         answer = await connection.request("$cbs", Message(token(), application_properties=properties))
