@@ -120,6 +120,41 @@ async def test_on_demand_grants_one_for_each_task_that_waits(serve: Serve) -> No
         assert receiver._wanted == 0
 
 
+async def test_on_demand_takes_back_what_is_left_of_the_credit(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=OnDemand())
+        waiting = asyncio.create_task(receiver.receive_many(10))
+        await eventually(lambda: server.peer.sender.credit == 10)
+        other = asyncio.create_task(receiver.receive())
+        await eventually(lambda: server.peer.sender.credit == 11)
+        flood(server, 1)
+        assert len(await waiting) == 1
+        await eventually(lambda: server.peer.sender.credit == 1)
+        other.cancel()
+        await eventually(lambda: server.peer.sender.credit == 0)
+        # What comes now is for others.
+        flood(server, 3)
+        await quiet(connection)
+        assert (receiver.queued, receiver.credit, len(server.peer.sender.queue)) == (0, 0, 3)
+        assert len(await receiver.receive_many(10)) + receiver.queued == 3
+
+
+async def test_on_demand_does_not_end_a_drain(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=OnDemand())
+        waiting = asyncio.create_task(receiver.receive_many(10, timeout=0.05))
+        await asyncio.sleep(0)
+        server.peer.freeze()
+        draining = asyncio.create_task(receiver.drain(timeout=0.1))
+        assert await waiting == []
+        assert receiver._endpoint.draining
+        with pytest.raises(OperationTimeout, match="drain"):
+            await draining
+        await connection.close(timeout=0)
+
+
 async def test_on_demand_keeps_what_came_too_late(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:

@@ -191,6 +191,31 @@ async def test_requests_are_asked_anew(broker: Broker, events: Events) -> None:
         assert (await connection.request("$management", ask())).application_properties
 
 
+async def test_waiting_for_the_connection_is_part_of_the_time_out(
+    broker: Broker, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, given = 100.0, []
+
+    async def usable(timeout: float) -> None:
+        nonlocal now
+        now += 7.0
+
+    async def open(timeout: float) -> None:
+        nonlocal now
+        given.append(timeout)
+        now += 1.0
+        connection._repair.running = len(given) == 1  # type: ignore[union-attr]
+        if len(given) == 1:
+            raise ConnectionLost("again")
+
+    async with connected(broker, events) as connection:
+        with monkeypatch.context() as patched:
+            patched.setattr(connection._driver, "now", lambda: now)
+            patched.setattr(connection, "_usable", usable)
+            await connection._persist(open, 20.0)
+    assert given == [13.0, 5.0]
+
+
 # --- messages under way -----------------------------------------------------------------------------------------
 
 

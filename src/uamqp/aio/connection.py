@@ -307,7 +307,7 @@ class Connection(Observer):
         if repair is not None and repair.running:
             seconds = self._seconds(timeout)
             if not await self._changed.wait_for(lambda: not repair.running, seconds):
-                raise OperationTimeout(f"the connection was not back within {seconds} s")
+                raise OperationTimeout(f"the connection was not back within {seconds:.4g} s")
         if repair is not None and repair.failure is not None:
             raise repair.failure.again()
 
@@ -318,14 +318,17 @@ class Connection(Observer):
             return await open(timeout)
         seconds = self._seconds(timeout)
         deadline = None if seconds is None else self._driver.now() + seconds
+
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - self._driver.now())
+
         while True:
-            await self._usable(timeout)
+            await self._usable(left())
             try:
-                return await open(timeout)
+                return await open(left())
             except (ConnectionEnded, SessionEnded, LinkDetached) as error:
                 if not repair.running or not repair.recovers(error):
                     raise
-            timeout = None if deadline is None else max(0.0, deadline - self._driver.now())
 
     # -- what hangs on it ----------------------------------------------------------------------------------------
 

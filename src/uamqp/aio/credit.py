@@ -28,6 +28,9 @@ class CreditPolicy:
     def wanted(self, receiver: Receiver, count: int) -> None:
         """The application waits for `count` deliveries, all waiting tasks together, and none is there."""
 
+    def unwanted(self, receiver: Receiver, count: int) -> None:
+        """A call is over: now the application waits for `count` deliveries, fewer than before."""
+
     def recovered(self, receiver: Receiver, credit: int, wanted: int) -> None:
         """The link is attached again; `credit` is what the peer had not used, or used for what is gone.
 
@@ -63,10 +66,18 @@ class Prefetch(CreditPolicy):
 
 
 class OnDemand(CreditPolicy):
-    """Give credit for exactly what the application waits for, and nothing ahead."""
+    """Give credit for exactly what the application waits for, and nothing ahead: ``receive_many(10)`` for ten.
+
+    When a call is over with fewer, what is left is taken back, so that the peer keeps other messages for others. One
+    that is under way then waits here for the next call.
+    """
 
     def wanted(self, receiver: Receiver, count: int) -> None:
         if receiver.credit < count:
+            receiver.flow(count)
+
+    def unwanted(self, receiver: Receiver, count: int) -> None:
+        if receiver.credit > count:
             receiver.flow(count)
 
     def recovered(self, receiver: Receiver, credit: int, wanted: int) -> None:

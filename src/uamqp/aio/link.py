@@ -127,7 +127,9 @@ class Link:
     async def _answered(self, endpoint: LinkEndpoint, timeout: Timeout) -> None:
         seconds = self._seconds(timeout)
         if not await self._changed.wait_for(lambda: _is_decided(endpoint), seconds):
-            raise OperationTimeout(f"the peer did not answer attach of the link {endpoint.name!r} within {seconds} s")
+            raise OperationTimeout(
+                f"the peer did not answer attach of the link {endpoint.name!r} within {seconds:.4g} s"
+            )
         if endpoint.error is not None:
             raise endpoint.error.again()
 

@@ -135,6 +135,8 @@ class Receiver(Link):
     async def drain(self, *, timeout: Timeout = DEFAULT) -> None:
         """Let the peer send what it has at hand within the credit it was given, and take the rest of the credit back.
 
+        That includes credit which was lowered before: what was sent for it may still be under way.
+
         Returns when that is done; what came meanwhile waits to be received. Give new credit with `flow`.
 
         Raises:
@@ -142,7 +144,7 @@ class Receiver(Link):
             LinkDetached, SessionEnded, ConnectionEnded: the link is gone.
         """
         endpoint = self._endpoint
-        endpoint.flow(endpoint.credit, drain=True)
+        endpoint.drain()
         seconds = self._seconds(timeout)
         if not await self._changed.wait_for(lambda: not endpoint.draining or endpoint.error is not None, seconds):
             raise OperationTimeout(f"the peer did not answer drain within {seconds} s")
@@ -175,8 +177,8 @@ class Receiver(Link):
         endpoint = self._endpoint
         seconds = self._seconds(timeout)
         deadline = None if seconds is None else self._driver.now() + seconds
-        under_way = endpoint.state is LinkState.ATTACHED and (endpoint.credit or self._arriving)
         try:
+            under_way = endpoint.state is LinkState.ATTACHED and endpoint.expects
             if under_way and endpoint.sender_settle_mode != SENDER_SETTLE_SETTLED:
                 # What is under way can be given back only when it is here.
                 await self.drain(timeout=timeout)
@@ -214,6 +216,10 @@ class Receiver(Link):
                 return False
         finally:
             self._wanted -= count
+            endpoint = self._endpoint
+            # A new credit would end a drain.
+            if endpoint.error is None and endpoint.state is LinkState.ATTACHED and not endpoint.draining:
+                self._policy.unwanted(self, self._wanted)
         if not queue:
             error = self.error
             assert error is not None

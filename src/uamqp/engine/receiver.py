@@ -94,6 +94,19 @@ class ReceiverEndpoint(LinkEndpoint):
         self.draining = drain and (credit > 0 or self._partial is not None)
         self.session.send_flow(self, drain=drain, echo=echo)
 
+    def drain(self) -> None:
+        """Let the sender send what it has at hand within its credit, and give back the rest (spec 2.6.10).
+
+        Credit that was taken back before is given once more for this: its deliveries may be under way, and only the end
+        of a drain tells that they are not.
+        """
+        self.flow(min(self.credit + self._surplus, MAX_CREDIT), drain=True)
+
+    @property
+    def expects(self) -> bool:
+        """Whether something may be under way, or is here in part."""
+        return self.credit > 0 or self._surplus > 0 or self._partial is not None
+
     def on_transfer(
         self,
         delivery_id: int,
