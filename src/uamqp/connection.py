@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from . import errors
 from ._blocking import Blocking
+from .aio.recovery import Recovery
 from .async_ops.connection_async import ConnectionAsync
 from .authentication import AMQPAuth
 from .transport.blocking import BlockingDriver
@@ -35,6 +36,8 @@ class Connection(Blocking, ConnectionAsync):
         error_policy: errors.ErrorPolicy | None = None,
         debug: bool = False,
         encoding: str = "UTF-8",
+        *,
+        recovery: Recovery | None = None,
     ) -> None:
         self._blocking: BlockingDriver | None = None
         self._guard = threading.Lock()
@@ -51,6 +54,7 @@ class Connection(Blocking, ConnectionAsync):
             debug,
             encoding,
             error_policy=error_policy,
+            recovery=recovery,
         )
 
     @property

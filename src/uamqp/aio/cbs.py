@@ -133,10 +133,11 @@ class TokenKeeper:
         except BaseException:
             await self.close()
             raise
+        self._connection._keepers[self._audience] = self
         self._look_after()
 
     async def restore(self) -> None:
-        """The connection is back: put a token again, unless that was done on it already.
+        """The connection is back: put the token again, or another, unless that was done on it already.
 
         Raises what is worth another try: TokenError, OperationTimeout, or the end of link, session or connection. Where
         that would be in vain, the links that need the token are told.
@@ -146,7 +147,7 @@ class TokenKeeper:
             return
         self._stop()
         try:
-            await self._put(await self._next_token())
+            await self._put_again()
         except Exception as problem:
             # Of any kind: a function of the application is among what was called.
             error = problem if isinstance(problem, AMQPError) else self._no_token(problem)
@@ -159,6 +160,16 @@ class TokenKeeper:
                 return
             raise error from error.__cause__
         self._look_after()
+
+    async def _put_again(self) -> None:
+        token = self._token
+        if token is not None and (token.expires_at is None or token.expires_at > self._clock() + MIN_INTERVAL):
+            try:
+                return await self._put(token)
+            except TokenError:
+                # Another one may be liked better.
+                pass
+        return await self._put(await self._next_token())
 
     def _is_final(self, error: AMQPError) -> bool:
         """Whether another try would fail in the same way."""
@@ -190,6 +201,8 @@ class TokenKeeper:
 
     async def close(self) -> None:
         """Renew no more, and detach from ``$cbs``; safe to call twice."""
+        if self._connection._keepers.get(self._audience) is self:
+            del self._connection._keepers[self._audience]
         self._stop()
         await self._detach()
 

@@ -273,7 +273,7 @@ class Connection(Observer):
             options = self._options.at_attempt(attempt)
             self._engine = self._new_engine(options)
             await self._connect(options)
-        for keeper in self._keepers.values():
+        for keeper in [*self._keepers.values()]:
             await keeper.restore()
         for session in [session for session in self._sessions if session._suspended]:
             await session._restore()
@@ -459,8 +459,8 @@ class Connection(Observer):
             refresh_window=refresh_window,
             timeout=OPERATION_TIMEOUT if seconds is None else seconds,
         )
+        former = self._keepers.get(audience)
         await keeper.start()
-        former, self._keepers[audience] = self._keepers.get(audience), keeper
         if former is not None:
             await former.close()
 

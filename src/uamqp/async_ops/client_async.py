@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from .. import address, constants, errors, exceptions
 from .._signatures import also_in_order
+from ..aio.recovery import Recovery
 from ..authentication import AMQPAuth, SASLAnonymous, SASLPlain
 from ..c_uamqp import TickCounter
 from ..codec.definitions import ACCEPTED
@@ -72,7 +73,8 @@ class AMQPClientAsync(LoopBound):
             ``remote_idle_timeout_empty_frame_send_ratio`` of the connection; ``incoming_window``,
             ``outgoing_window``, ``handle_max`` and ``on_attach`` of the session; ``send_settle_mode``,
             ``receive_settle_mode`` and ``desired_capabilities`` of the link; ``encoding``, ``transport_type``,
-            ``http_proxy``.
+            ``http_proxy``; and ``recovery``, a `uamqp.aio.Recovery`, with which a connection that is lost comes back by
+            itself, and calls wait for that.
 
     Attributes:
         message_handler: the link, or None.
@@ -118,6 +120,7 @@ class AMQPClientAsync(LoopBound):
         self._send_settle_mode: SenderSettleMode | None = kwargs.pop("send_settle_mode", None)
         self._receive_settle_mode: ReceiverSettleMode | None = kwargs.pop("receive_settle_mode", None)
         self._desired_capabilities = kwargs.pop("desired_capabilities", None)
+        self._recovery: Recovery | None = kwargs.pop("recovery", None)
         if kwargs:
             raise ValueError(f"Received unrecognized kwargs: {', '.join(kwargs)}")
         self._remote_address = self._address_type.for_node(remote_address, self._encoding)
@@ -218,6 +221,7 @@ class AMQPClientAsync(LoopBound):
             error_policy=self._error_policy,
             debug=self._debug_trace,
             encoding=self._encoding,
+            recovery=self._recovery,
             **self._internal_kwargs,
         )
 

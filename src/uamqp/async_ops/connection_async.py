@@ -21,6 +21,7 @@ from .._signatures import also_in_order
 from ..aio.cbs import TokenKeeper
 from ..aio.connection import Connection, open_connection
 from ..aio.options import CONNECT_TIMEOUT, IDLE_TIMEOUT, OPERATION_TIMEOUT, ConnectionOptions, connection_options
+from ..aio.recovery import Recovery
 from ..authentication import AMQPAuth, CBSAuthMixin, SASLAnonymous
 from ..c_uamqp import ConnectionState
 from ..engine.connection import EMPTY_FRAME
@@ -74,6 +75,8 @@ class ConnectionAsync(LoopBound):
         encoding: of str.
         loop: the event loop, as a check that no other one uses the connection.
         error_policy: sets the `action` of errors of the connection.
+        recovery: bring the connection back by itself when it is lost, with all that is on it (`uamqp.aio.Recovery`);
+            without one, whoever uses it is told the error.
 
     Attributes:
         hostname, container_id: bytes.
@@ -99,6 +102,7 @@ class ConnectionAsync(LoopBound):
         loop: asyncio.AbstractEventLoop | None = None,
         *,
         error_policy: errors.ErrorPolicy | None = None,
+        recovery: Recovery | None = None,
     ) -> None:
         super().__init__(loop)
         if max_frame_size is not None and max_frame_size < MIN_MAX_FRAME_SIZE:
@@ -114,6 +118,7 @@ class ConnectionAsync(LoopBound):
         self.channel_max = CHANNEL_MAX if channel_max is None else channel_max
         self.idle_timeout = IDLE_TIMEOUT * 1000 if idle_timeout is None else idle_timeout
         self.properties = properties
+        self._recovery = recovery
         self._debug = debug
         self._level = logging.INFO if debug else logging.DEBUG
         self._connection: Connection | None = None
@@ -205,6 +210,7 @@ class ConnectionAsync(LoopBound):
             allow_plaintext_credentials=auth.use_tls is False,
             proxy=auth.proxy,
             websocket_subprotocol=_WEBSOCKET_SUBPROTOCOL,
+            recovery=self._recovery,
             trace=self._debug and partial(_FRAMES.info, "%s"),
         )
         # The certificate must be for the host that is connected to; open names the host that is wanted there.

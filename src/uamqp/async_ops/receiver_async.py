@@ -233,7 +233,8 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
     def _settle(self, delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
         """The settler of a message; may be called in any thread."""
         error = delivery.error or delivery.link.error
-        if error is not None:
+        # On a link that is being brought back there is nothing to say: the message comes again.
+        if error is not None and not delivery.link.suspended:
             raise _cannot_tell(error)
         connection = self._session._connection
         if get_ident() != connection._thread:
