@@ -8,12 +8,13 @@ has not run yet.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from uamqp.aio import Connection, Manual, OnDemand, Receiver, Sender, connect
+from uamqp.aio import Connection, Manual, Message, OnDemand, Receiver, Sender, Token, connect
 from uamqp.broker import Broker
 from uamqp.exceptions import AMQPError
 
@@ -107,6 +108,15 @@ async def _confirmed(connection: Connection) -> Coroutine[Any, Any, Any]:
     return receiver.confirmed(delivery)
 
 
+async def _authorize(connection: Connection) -> Coroutine[Any, Any, Any]:
+    return connection.authorize("audience", lambda audience: Token("t0ken", "jwt", time.time() + 1000))
+
+
+async def _request(connection: Connection) -> Coroutine[Any, Any, Any]:
+    request = Message(None, application_properties={"operation": "QUERY"})
+    return connection.request("$management", request)
+
+
 async def _close_sender(connection: Connection) -> Coroutine[Any, Any, Any]:
     sender: Sender = await connection.sender("q")
     sender.send_nowait(b"x")
@@ -147,6 +157,8 @@ OPERATIONS = [
     _iterate,
     _drain,
     _confirmed,
+    _authorize,
+    _request,
     _close_sender,
     _close_receiver,
     _close_session,
@@ -156,8 +168,16 @@ OPERATIONS = [
 
 def at_rest(connection: Connection) -> bool:
     """Whether nothing waits, and nothing is kept that is not settled, but what the test took itself."""
-    sessions = connection._engine._sessions.values()
-    links = [link for session in sessions for link in session._handles.values()]
+    sessions = connection._engine.sessions
+    # Who asks a node keeps the links to it, and waits there for what it says.
+    keepers = [keeper._requests for keeper in connection._keepers.values()]
+    kept = [
+        link
+        for asked in (*connection._requests.values(), *keepers)
+        if asked
+        for link in (asked._sender, asked._receiver)
+    ]
+    links = [link for session in sessions for link in session.links if link.context not in kept]
     return (
         not any(session.outgoing_unsettled for session in sessions)
         and not any(link.context._changed._waiters for link in links)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from uamqp.aio import Connection, Sender
+from uamqp.aio import Connection, Message, Sender, Token
 from uamqp.exceptions import AMQPError, BatchFailed
 from uamqp.testing import Conditions, How, Outcome, Way, Wire, outcome_of
 from uamqp.testing.simulation import Simulation
@@ -64,7 +64,10 @@ class Exchange(Worker):
             self.ledger.told(token, outcome)
 
     async def work(self, connection: Connection) -> None:
-        sender = await self.call("attach", connection.sender("q", name="s").open(), 4.0)
+        await self.call("authorize", connection.authorize("q", lambda audience: Token("t0ken", "jwt")), self.timeout)
+        request = Message(None, application_properties={"operation": "QUERY"})
+        await self.call("request", connection.request("$management", request), self.timeout)
+        sender = await self.call("attach", connection.sender("q", name="s").open(), self.timeout)
         for size in (10, 600):
             token, body = self._attempt(size)
             await self._outcome(token, sender.send(body))
@@ -73,7 +76,9 @@ class Exchange(Worker):
         await self._send_many(sender)
         await self.call("detach", sender.close(), self.timeout)
         async with connection.session() as session:
-            receiver = await self.call("attach", session.receiver("q", name="r", settle_mode="second").open(), 2.0)
+            receiver = await self.call(
+                "attach", session.receiver("q", name="r", settle_mode="second").open(), self.timeout
+            )
             delivery = await self.call("receive", receiver.receive(), self.timeout)
             said = [self._accept(delivery)]
             await self.call("confirmed", receiver.confirmed(delivery), self.timeout)

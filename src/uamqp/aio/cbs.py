@@ -20,6 +20,7 @@ from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..engine.sasl import Mechanism
 from ..exceptions import AMQPError, ConnectionEnded, InDoubt, NotSent, OperationTimeout, TokenError
 from ..transport.driver import BackgroundTask
+from .options import DEFAULT, Timeout
 from .receiver import Receiver
 from .request import Requests
 from .sender import Sender
@@ -78,7 +79,7 @@ class TokenKeeper:
         get_token: gives a token for the audience; is called for the first one, and whenever another is wanted.
         refresh_window: seconds before the expiry at which to renew; by default a tenth of what is left of the life
             of the token when it is put.
-        timeout: seconds for the peer's answer.
+        timeout: seconds for putting a token, in all.
         retries: how often the first token is put again where it is refused; renewals are tried again as often, spread
             over what is left of the life of the old token.
         backoff: seconds between two tries.
@@ -118,8 +119,11 @@ class TokenKeeper:
         #: The engine of the connection that the token was put to.
         self._engine: ConnectionEndpoint | None = None
 
-    async def start(self) -> None:
+    async def start(self, tries: int | None = None) -> None:
         """Put the first token, and look after it from now on.
+
+        Args:
+            tries: how often to put it where it is refused or not answered; by default as often as `retries` says.
 
         Raises:
             TokenError: the peer refused the token, or there is none that is still good.
@@ -129,9 +133,9 @@ class TokenKeeper:
             Exception: what `get_token` raised.
         """
         try:
-            await self._put_first()
+            await self._put_first(tries or self._retries + 1)
         except BaseException:
-            await self.close()
+            await self.close(timeout=0.0)
             raise
         self._connection._keepers[self._audience] = self
         self._look_after()
@@ -199,16 +203,16 @@ class TokenKeeper:
         if self.error is not None:
             raise self.error.again()
 
-    async def close(self) -> None:
-        """Renew no more, and detach from ``$cbs``; safe to call twice."""
+    async def close(self, timeout: Timeout = DEFAULT) -> None:
+        """Renew no more, and detach from ``$cbs``, within `timeout` seconds; safe to call twice."""
         if self._connection._keepers.get(self._audience) is self:
             del self._connection._keepers[self._audience]
         self._stop()
-        await self._detach()
+        await self._detach(timeout)
 
-    async def _put_first(self) -> None:
+    async def _put_first(self, tries: int) -> None:
         token = await self._next_token()
-        for _ in range(self._retries):
+        for _ in range(tries - 1):
             try:
                 return await self._put(token)
             except (TokenError, OperationTimeout):
@@ -229,37 +233,38 @@ class TokenKeeper:
     async def _put(self, token: Token) -> None:
         if token.expires_at is not None and token.expires_at <= self._clock():
             raise TokenError(f"the token for {self._audience} has expired")
+        left = self._connection._driver.countdown(self._timeout)
         requests = self._requests
         if requests is None or not requests.usable:
-            await self._detach()
-            requests = self._requests = await self._attach()
+            await self._detach(0.0)
+            requests = self._requests = await self._attach(left)
         message = Message(
             Value(token.text),
             application_properties={"operation": "put-token", "type": token.kind, "name": self._audience},
         )
         try:
-            answer = await requests.request(message, self._timeout)
+            answer = await requests.request(message, left())
         except OperationTimeout:
             raise OperationTimeout(
-                f"the peer did not answer put-token for {self._audience} within {self._timeout:g} s"
+                f"the peer did not answer put-token for {self._audience} within {round(self._timeout or 0.0, 2):g} s"
             ) from None
         _check_status(answer, self._audience)
         self._token = token
         self._engine = self._connection._engine
 
-    async def _attach(self) -> Requests:
+    async def _attach(self, left: Callable[[], float | None]) -> Requests:
         """Attach to ``$cbs``, in a session of its own."""
-        session = await self._connection._begin(INCOMING_WINDOW, HANDLE_MAX, self._timeout, passing=True)
+        session = await self._connection._begin(INCOMING_WINDOW, HANDLE_MAX, left(), passing=True)
         try:
-            return await Requests.open_paired(session, NODE, self._timeout)
+            return await Requests.open_paired(session, NODE, left())
         except BaseException:
-            await session.close(timeout=self._timeout)
+            await session.close(timeout=0.0)
             raise
 
-    async def _detach(self) -> None:
+    async def _detach(self, timeout: Timeout) -> None:
         requests, self._requests = self._requests, None
         if requests is not None:
-            await requests.session.close()
+            await requests.session.close(timeout=timeout)
 
     async def _keep(self) -> None:
         """Renew as long as that works; the body of the background task."""

@@ -208,12 +208,11 @@ class Connection(Observer):
 
     async def _connect(self, options: ConnectionOptions) -> None:
         driver, engine = self._driver, self._engine
-        started = driver.now()
+        left = driver.countdown(options.connect_timeout)
         await driver.connect(options.route, options.connect_timeout)
         engine.start()
         driver.run_engine(engine if options.trace is None else traced(engine, options.trace))
-        left = max(0.0, options.connect_timeout - (driver.now() - started))
-        if not await self._changed.wait_for(self._is_decided, left):
+        if not await self._changed.wait_for(self._is_decided, left()):
             raise OperationTimeout(
                 f"{options.endpoint} did not finish the opening handshake within {options.connect_timeout:g} s"
             )
@@ -307,7 +306,7 @@ class Connection(Observer):
         if repair is not None and repair.running:
             seconds = self._seconds(timeout)
             if not await self._changed.wait_for(lambda: not repair.running, seconds):
-                raise OperationTimeout(f"the connection was not back within {seconds:.4g} s")
+                raise OperationTimeout(f"the connection was not back within {round(seconds or 0.0, 2):g} s")
         if repair is not None and repair.failure is not None:
             raise repair.failure.again()
 
@@ -316,12 +315,7 @@ class Connection(Observer):
         repair = self._repair
         if repair is None:
             return await open(timeout)
-        seconds = self._seconds(timeout)
-        deadline = None if seconds is None else self._driver.now() + seconds
-
-        def left() -> float | None:
-            return None if deadline is None else max(0.0, deadline - self._driver.now())
-
+        left = self._driver.countdown(self._seconds(timeout))
         while True:
             await self._usable(left())
             try:
@@ -376,7 +370,9 @@ class Connection(Observer):
         return Opening(lambda: self._attach_sender(address, options))
 
     async def _attach_sender(self, address: str | None, options: SenderOptions) -> Sender:
-        session = await self._shared_session(options.get("timeout", DEFAULT))
+        left = self._driver.countdown(self._seconds(options.get("timeout", DEFAULT)))
+        session = await self._shared_session(left())
+        options["timeout"] = left()
         return await session.sender(address, **options)
 
     def receiver(self, address: str | None, **options: Unpack[ReceiverOptions]) -> Opening[Receiver]:
@@ -387,7 +383,9 @@ class Connection(Observer):
         return Opening(lambda: self._attach_receiver(address, options))
 
     async def _attach_receiver(self, address: str | None, options: ReceiverOptions) -> Receiver:
-        session = await self._shared_session(options.get("timeout", DEFAULT))
+        left = self._driver.countdown(self._seconds(options.get("timeout", DEFAULT)))
+        session = await self._shared_session(left())
+        options["timeout"] = left()
         return await session.receiver(address, **options)
 
     async def request(self, address: str, message: Message, *, timeout: Timeout = DEFAULT) -> Message:
@@ -406,18 +404,18 @@ class Connection(Observer):
             DeliveryFailed: the node did not take the request.
             LinkDetached, SessionEnded, ConnectionEnded: there is no such node, or it is gone.
         """
-        seconds = self._seconds(timeout)
+        left = self._driver.countdown(self._seconds(timeout))
         requests = self._requests.get(address)
         if requests is None or not requests.usable:
-            session = await self._shared_session(timeout)
-            opened = await Requests.open_dynamic(session, address, seconds)
+            session = await self._shared_session(left())
+            opened = await Requests.open_dynamic(session, address, left())
             requests = self._requests.get(address)
             if requests is not None and requests.usable:
                 # Another task was faster.
-                await opened.close(seconds)
+                await opened.close(left())
             else:
                 requests = self._requests[address] = opened
-        answer = await requests.request(message, seconds)
+        answer = await requests.request(message, left())
         return answer.message
 
     async def authorize(
@@ -450,8 +448,9 @@ class Connection(Observer):
             ConnectionEnded: the connection is gone.
             Exception: what `get_token` raised.
         """
-        seconds = self._seconds(timeout)
-        await self._usable(timeout)
+        left = self._driver.countdown(self._seconds(timeout))
+        await self._usable(left())
+        seconds = left()
         keeper = TokenKeeper(
             self,
             audience,
@@ -460,9 +459,10 @@ class Connection(Observer):
             timeout=OPERATION_TIMEOUT if seconds is None else seconds,
         )
         former = self._keepers.get(audience)
-        await keeper.start()
+        # Who puts the first token is there to be told what is wrong with it.
+        await keeper.start(tries=1)
         if former is not None:
-            await former.close()
+            await former.close(timeout=0.0)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

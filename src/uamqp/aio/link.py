@@ -128,7 +128,7 @@ class Link:
         seconds = self._seconds(timeout)
         if not await self._changed.wait_for(lambda: _is_decided(endpoint), seconds):
             raise OperationTimeout(
-                f"the peer did not answer attach of the link {endpoint.name!r} within {seconds:.4g} s"
+                f"the peer did not answer attach of the link {endpoint.name!r} within {round(seconds or 0.0, 2):g} s"
             )
         if endpoint.error is not None:
             raise endpoint.error.again()

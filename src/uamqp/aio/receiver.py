@@ -176,12 +176,12 @@ class Receiver(Link):
         """
         endpoint = self._endpoint
         seconds = self._seconds(timeout)
-        deadline = None if seconds is None else self._driver.now() + seconds
+        left = self._driver.countdown(seconds)
         try:
             under_way = endpoint.state is LinkState.ATTACHED and endpoint.expects
             if under_way and endpoint.sender_settle_mode != SENDER_SETTLE_SETTLED:
                 # What is under way can be given back only when it is here.
-                await self.drain(timeout=timeout)
+                await self.drain(timeout=seconds)
         except AMQPError:
             # The peer does not drain, or is gone.
             pass
@@ -191,7 +191,7 @@ class Receiver(Link):
                 if not delivery.settled:
                     delivery.release()
             endpoint.detach()
-        await super().close(timeout=None if deadline is None else max(0.0, deadline - self._driver.now()))
+        await super().close(timeout=left())
 
     def _ended(self, endpoint: LinkEndpoint, error: AMQPError | None) -> None:
         if endpoint is self._endpoint:

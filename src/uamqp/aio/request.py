@@ -46,11 +46,12 @@ class Requests:
     @classmethod
     async def open_dynamic(cls, session: Session, node: str, timeout: float | None) -> Requests:
         """Attach to a node that answers to any address: here to one that the peer makes up."""
-        receiver = await session.receiver(None, dynamic=True, prefetch=_CREDIT, timeout=timeout)
+        left = session.connection._driver.countdown(timeout)
+        receiver = await session.receiver(None, dynamic=True, prefetch=_CREDIT, timeout=left())
         try:
-            sender = await session.sender(node, timeout=timeout)
+            sender = await session.sender(node, timeout=left())
         except BaseException:
-            await receiver.close(timeout=timeout)
+            await receiver.close(timeout=0.0)
             raise
         return cls(session, sender, receiver, receiver.address or "")
 
@@ -58,16 +59,17 @@ class Requests:
     async def open_paired(cls, session: Session, node: str, timeout: float | None) -> Requests:
         """Attach to a node that answers over a link from itself, such as ``$cbs``."""
         reply_to = f"reply-{uuid4()}"
+        left = session.connection._driver.countdown(timeout)
         # Termini of our own, because the name of the node is the same with all peers.
         receiver = await session.receiver(
-            None, source=Source(address=node), target=Target(address=reply_to), prefetch=_CREDIT, timeout=timeout
+            None, source=Source(address=node), target=Target(address=reply_to), prefetch=_CREDIT, timeout=left()
         )
         try:
             sender = await session.sender(
-                None, source=Source(address=reply_to), target=Target(address=node), timeout=timeout
+                None, source=Source(address=reply_to), target=Target(address=node), timeout=left()
             )
         except BaseException:
-            await receiver.close(timeout=timeout)
+            await receiver.close(timeout=0.0)
             raise
         return cls(session, sender, receiver, reply_to)
 
@@ -89,15 +91,14 @@ class Requests:
             DeliveryFailed: the node did not take the request.
             LinkDetached, SessionEnded, ConnectionEnded: a link is gone.
         """
-        started = self._driver.now()
+        left = self._driver.countdown(timeout)
         id = message.properties.message_id = str(uuid4())
         message.properties.reply_to = self._reply_to
         waiter = self._waiting[id] = self._driver.waiter()
         try:
             await self._sender.send(message, timeout=timeout)
-            left = None if timeout is None else max(0.0, timeout - (self._driver.now() - started))
-            if not await self._driver.wait(waiter, left):
-                raise OperationTimeout(f"no answer to the request within {timeout:g} s")
+            if not await self._driver.wait(waiter, left()):
+                raise OperationTimeout(f"no answer to the request within {round(timeout or 0.0, 2):g} s")
             answer = self._answers.get(id)
             if answer is None:
                 error = self._receiver.error

@@ -91,7 +91,7 @@ class Session:
         if not await self._changed.wait_for(
             lambda: endpoint.state is not SessionState.BEGIN_SENT or endpoint.error is not None, seconds
         ):
-            raise OperationTimeout(f"the peer did not answer begin within {seconds:.4g} s")
+            raise OperationTimeout(f"the peer did not answer begin within {round(seconds or 0.0, 2):g} s")
         if endpoint.error is not None:
             raise endpoint.error.again()
 

@@ -181,7 +181,7 @@ class Producer(Worker):
             self.perhaps_cancelled(
                 connection.sender(self.world.address, name=link, settle_mode=self._settle_mode).open()
             ),
-            2 * self.timeout,
+            self.timeout,
         )
         ways = (
             self._send,
@@ -357,7 +357,7 @@ class Consumer(Worker):
                 sender_settle_mode=self._sender_settle_mode,
                 credit=credit if credit is not None else Prefetch(prefetch),
             ).open(),
-            2 * self.timeout,
+            self.timeout,
         )
         for _ in range(self.random.randint(1, 6)):
             if self.done():

@@ -111,6 +111,13 @@ class Driver(ABC):
     def tick(self) -> None:
         """The engine's deadlines may have changed: call its `tick` now."""
 
+    def countdown(self, seconds: float | None) -> Callable[[], float | None]:
+        """How many of these seconds are left, whenever that is asked; None is any number of them."""
+        if seconds is None:
+            return lambda: None
+        deadline = self.now() + seconds
+        return lambda: max(0.0, deadline - self.now())
+
     async def wait(self, waiter: Waiter, timeout: float | None) -> bool:
         """Wait until woken; False where `timeout` seconds passed first. None waits for ever."""
         if timeout is None:
