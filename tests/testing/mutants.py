@@ -174,7 +174,8 @@ MUTANTS = [
         aio_connection.Connection,
         "_connect",
         "left = driver.countdown(options.connect_timeout)",
-        "left = driver.countdown(options.connect_timeout)\n    if options.container_id[-2:] != '-1': raise OperationTimeout('never')",
+        "left = driver.countdown(options.connect_timeout)\n"
+        "    if options.container_id[-2:] != '-1': raise OperationTimeout('never')",
     ),
     Mutant("time-outs never come", driver.Deadlines, "_expire", "waiter.set_result(False)", "pass"),
     Mutant("time-outs come late", driver.Deadlines, "add", "self._now() + timeout", "self._now() + 3 * timeout"),

@@ -95,7 +95,7 @@ def test_a_thread_that_is_gone(told: Told) -> None:
     thread.start()
     thread.join()
     (watch,) = watches
-    watch.expect(0.0)
+    watch.expect(0.0, 0.0)
     assert watch.next_deadline() is not None
     watch.keep_alive()
     assert watch.next_deadline() is None

@@ -200,14 +200,14 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         engine, transport = self.engine, self.transport
         if engine is None or transport is None or transport.is_closing():
             return
-        self._stall.came_back()
         now = self.loop.time()
+        self._stall.came_back(now)
         when = engine.tick(now)
         if engine.closed:
             self._flush()
         elif when is not None:
             self._set_timer(self.loop.call_at(when, self.tick))
-            self._stall.expect(when - now)
+            self._stall.expect(now, when)
 
     # -- asyncio.Protocol ----------------------------------------------------------------------------------------
 
@@ -280,5 +280,5 @@ class EventLoopDriver(asyncio.Protocol, Driver):
     def _set_timer(self, timer: asyncio.TimerHandle | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._stall.expect(None)
+            self._stall.expect(self.loop.time(), None)
         self._timer = timer

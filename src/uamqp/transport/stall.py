@@ -26,19 +26,21 @@ class StallWatch:
 
     def __init__(self, *, debug: bool) -> None:
         self._thread = threading.get_ident()
+        self._when: float | None = None
         self._deadline: float | None = None
         self._debug = debug
 
-    def expect(self, seconds: float | None) -> None:
-        """The loop should come back in so many seconds; None: or not at all."""
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+    def expect(self, now: float, when: float | None) -> None:
+        """The loop should come back then, by its own clock, where it is `now`; None: or not at all."""
+        self._when = when
+        self._deadline = None if when is None else time.monotonic() + (when - now)
         if self._debug and self._deadline is not None:
             WATCH.add(self)
 
-    def came_back(self) -> None:
+    def came_back(self, now: float) -> None:
         """The loop is there."""
-        deadline, self._deadline = self._deadline, None
-        late = 0.0 if deadline is None else time.monotonic() - deadline
+        when, self._when, self._deadline = self._when, None, None
+        late = 0.0 if when is None else now - when
         if late >= PATIENCE:
             _log.warning(
                 "the event loop stood still for %.1f s or more: heartbeats were late, and peers may have given up. "
