@@ -35,6 +35,14 @@ class Personality:
     def declare(self) -> None:
         """Make the nodes that its options name. Raises Refused."""
 
+    def key(self, name: str) -> str:
+        """What a node is kept under in the table: the same for all names that mean the same node."""
+        return name
+
+    def is_part(self, key: str, whole: str) -> bool:
+        """Whether the node under `key` goes with the one under `whole`."""
+        return False
+
     def peer(self) -> Peer:
         """What serves a new connection."""
         return Peer(self.broker)

@@ -228,7 +228,7 @@ class Broker:
             Refused: there is a topic of that name, or there are too many nodes.
         """
         name = name.lstrip("/")
-        node = self._nodes.get(name)
+        node = self.find(name)
         if node is not None:
             if not isinstance(node, Queue):
                 raise Refused(NOT_ALLOWED, f"{shown(name)} is not a queue")
@@ -251,7 +251,7 @@ class Broker:
     def topic(self, name: str) -> Topic:
         """Declare a topic, or get the one there is. Raises Refused as `queue` does."""
         name = name.lstrip("/")
-        node = self._nodes.get(name)
+        node = self.find(name)
         if node is None:
             node = Topic(name)
             self.add(node)
@@ -261,7 +261,10 @@ class Broker:
 
     def find(self, address: str) -> Node | None:
         """The node of that address, if there is one."""
-        return self._nodes.get(node_name(address))
+        return self._nodes.get(self._key(address))
+
+    def _key(self, address: str) -> str:
+        return self.personality.key(node_name(address))
 
     def node(self, address: str, capabilities: Sequence[Any] = ()) -> Node:
         """The node that somebody attaches to, made where it is new and that is allowed. Raises Refused."""
@@ -278,10 +281,10 @@ class Broker:
         return node
 
     def delete(self, name: str) -> None:
-        """Delete a node; whoever is attached to it is detached with ``amqp:resource-deleted``."""
-        node = self._nodes.pop(node_name(name), None)
-        if node is not None:
-            node.close()
+        """Delete a node and its parts; whoever is attached to them is detached with ``amqp:resource-deleted``."""
+        whole = self._key(name)
+        for key in [key for key in self._nodes if key == whole or self.personality.is_part(key, whole)]:
+            self._nodes.pop(key).close()
 
     def make_queue(self, name: str) -> Queue:
         """A queue with the default terms that is not in the table of nodes."""
@@ -311,10 +314,10 @@ class Broker:
         """Name and kind of all queues and topics."""
         return [[n.name, type(n).__name__.lower()] for n in self._nodes.values() if isinstance(n, Queue | Topic)]
 
-    def add(self, node: Node, name: str | None = None) -> None:
-        """Enter a node into the table, under another name than its own where that is given. Raises Refused."""
+    def add(self, node: Node) -> None:
+        """Enter a node into the table. Raises Refused."""
         self._check_room()
-        self._nodes[node.name if name is None else name] = node
+        self._nodes[self._key(node.name)] = node
 
     def _check_room(self) -> None:
         subscriptions = sum(len(n.subscriptions) for n in self._nodes.values() if isinstance(n, Topic))

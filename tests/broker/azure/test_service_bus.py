@@ -64,7 +64,7 @@ async def ask(
 
 
 def entity(broker: Broker, name: str = "q") -> Entity:
-    found = broker.find(name.lower())
+    found = broker.find(name)
     assert isinstance(found, Entity)
     return found
 
@@ -331,6 +331,25 @@ async def test_a_deleted_queue(broker: Broker, connection: amqp.Connection) -> N
         assert len(deleted) == 0 and broker.storage.used == 0
         with pytest.raises(Refused, match="deleted"):
             deleted.check([])
+
+
+async def test_a_deleted_queue_takes_its_parts_along(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "a/b", "other")
+    for address in ("A/$DeadLetterQueue", "A/Subscriptions/s", "A/Subscriptions/s/$management"):
+        await put(connection, address, Message("x", properties=Properties(message_id=1, reply_to="a/b")))
+    broker.delete("a")
+    for address in ("a", "a/$deadletterqueue", "a/subscriptions/s", "a/subscriptions/s/$management"):
+        assert broker.find(address) is None
+    assert len(entity(broker, "a/b")) == 2
+
+
+async def test_a_name_in_other_letters_is_deleted_and_sent_to(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "Orders", "x")
+    async with connection.sender(None) as sender:
+        await sender.send(Message("y", properties=Properties(to="orderS")))
+    assert len(entity(broker, "orders")) == 2
+    broker.delete("ORDERS")
+    assert broker.find("Orders") is None
 
 
 # -- management ---------------------------------------------------------------------------------------------------

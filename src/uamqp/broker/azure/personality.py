@@ -55,6 +55,14 @@ class AzurePersonality(Personality):
         for name, count in self.terms.hubs.items():
             self._make_hub(name, count)
 
+    def key(self, name: str) -> str:
+        return name.lower()
+
+    def is_part(self, key: str, whole: str) -> bool:
+        address, other = parse(key), parse(whole)
+        # Of "a" the dead-letter queue "a/$deadletterqueue" is a part, the queue "a/b" is none.
+        return key.startswith(f"{whole}/") and address is not None and other is not None and address.name == other.name
+
     def peer(self) -> AzurePeer:
         return AzurePeer(self.broker, self)
 
@@ -64,8 +72,6 @@ class AzurePersonality(Personality):
     def resolve(self, name: str, *, hub: bool) -> Node:
         """The node of that name; `hub` where a plain name that is new is one of an event hub. Raises Refused."""
         node = self.broker.find(name)
-        if node is None:
-            node = self.broker.find(name.lower())
         if node is not None:
             return node
         address = parse(name)
@@ -73,7 +79,7 @@ class AzurePersonality(Personality):
             raise Refused(NOT_FOUND, f"there is no node {shown(name)}")
         if address.partition is not None:
             return self.partition(self.hub(address.name), address.partition)
-        if address.group is not None or (hub and self.broker.find(address.name.lower()) is None):
+        if address.group is not None or (hub and self.broker.find(address.name) is None):
             return self.hub(address.name)
         return self._part_of_entity(address)
 
@@ -81,7 +87,7 @@ class AzurePersonality(Personality):
 
     def hub(self, name: str) -> Hub:
         """The event hub, made where it is new and that is allowed. Raises Refused."""
-        node = self.broker.find(name.lower())
+        node = self.broker.find(name)
         if node is None:
             self._check_auto_create(name)
             return self._make_hub(name, self.terms.partitions)
@@ -109,7 +115,7 @@ class AzurePersonality(Personality):
             for number in range(count)
         ]
         hub = Hub(name, partitions)
-        self.broker.add(hub, name.lower())
+        self.broker.add(hub)
         return hub
 
     # -- Service Bus ---------------------------------------------------------------------------------------------
@@ -124,7 +130,7 @@ class AzurePersonality(Personality):
 
     def entity(self, name: str) -> Entity:
         """The queue or topic, made where it is new and that is allowed. Raises Refused."""
-        node = self.broker.find(name.lower())
+        node = self.broker.find(name)
         if node is None:
             self._check_auto_create(name)
             return self._make_entity(name)
@@ -133,7 +139,7 @@ class AzurePersonality(Personality):
         return node
 
     def _subscription(self, topic: Entity, name: str) -> Entity:
-        node = self.broker.find(f"{topic.name}/Subscriptions/{name}".lower())
+        node = self.broker.find(f"{topic.name}/Subscriptions/{name}")
         if isinstance(node, Entity):
             return node
         self._check_auto_create(name)
@@ -146,15 +152,15 @@ class AzurePersonality(Personality):
 
     def _dead_letters(self, entity: Entity, suffix: str) -> Entity:
         name = f"{entity.name}{suffix}"
-        node = self.broker.find(name.lower())
+        node = self.broker.find(name)
         return node if isinstance(node, Entity) else self._make_entity(name, dead_letters=False)
 
     def _management(self, entity: Entity) -> EntityManagement:
         name = f"{entity.name}/$management"
-        node = self.broker.find(name.lower())
+        node = self.broker.find(name)
         if not isinstance(node, EntityManagement):
             node = EntityManagement(name, entity)
-            self.broker.add(node, name.lower())
+            self.broker.add(node)
         return node
 
     def _make_entity(self, name: str, *, wants_sessions: bool | None = None, dead_letters: bool = True) -> Entity:
@@ -170,7 +176,7 @@ class AzurePersonality(Personality):
         )
         if dead_letters:
             entity.dead_letters = partial(self._dead_letters, entity, "/$DeadLetterQueue")
-        self.broker.add(entity, name.lower())
+        self.broker.add(entity)
         return entity
 
     def _check_auto_create(self, name: str) -> None:
