@@ -43,8 +43,8 @@ def test_what_is_due_comes_in_order_and_once() -> None:
     for key, when in (("c", 3.0), ("a", 1.0), ("b", 2.0)):
         agenda.set(key, when)
     assert agenda.next == 1.0
-    assert agenda.take(2.0) == ["a", "b"]
-    assert agenda.take(2.0) == [] and agenda.next == 3.0
+    assert list(agenda.take(2.0)) == ["a", "b"]
+    assert list(agenda.take(2.0)) == [] and agenda.next == 3.0
 
 
 def test_things_are_put_off_and_forgotten() -> None:
@@ -55,7 +55,16 @@ def test_things_are_put_off_and_forgotten() -> None:
     agenda.forget("b")
     agenda.forget("never there")
     assert agenda.next == 5.0
-    assert agenda.take(9.0) == ["a"] and agenda.next is None
+    assert list(agenda.take(9.0)) == ["a"] and agenda.next is None
+
+
+def test_what_is_due_may_be_forgotten_by_what_came_before() -> None:
+    agenda: Agenda[str] = Agenda()
+    agenda.set("a", 1.0)
+    agenda.set("b", 1.0)
+    for key in agenda.take(2.0):
+        assert key == "a"
+        agenda.forget("b")
 
 
 def test_what_was_put_off_often_takes_no_room() -> None:
@@ -63,7 +72,7 @@ def test_what_was_put_off_often_takes_no_room() -> None:
     for n in range(10_000):
         agenda.set("a", float(n))
     assert len(agenda._heap) < 100
-    assert agenda.take(10_000.0) == ["a"]
+    assert list(agenda.take(10_000.0)) == ["a"]
 
 
 # -- addresses ----------------------------------------------------------------------------------------------------
@@ -174,6 +183,8 @@ def test_rules_that_cannot_be() -> None:
         rules.add("sql", {"sql-filter": {"expression": "size > 3"}})
     with pytest.raises(Refused, match="already"):
         rules.add("$Default", {})
+    with pytest.raises(Refused, match="a map"):
+        rules.add("odd", {"correlation-filter": {"properties": "size"}})
     with pytest.raises(Refused, match="no rule"):
         rules.remove("never")
     with pytest.raises(Refused, match="larger"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -67,6 +68,10 @@ def entity(broker: Broker, name: str = "q") -> Entity:
     found = broker.find(name)
     assert isinstance(found, Entity)
     return found
+
+
+def of(id: str | None, body: str) -> Message:
+    return Message(body, properties=Properties(group_id=id))
 
 
 async def is_silent(link: amqp.Receiver) -> bool:
@@ -180,6 +185,20 @@ async def test_too_many_deliveries(start: Starter) -> None:
         async with receiver(connection, "q/$deadletterqueue") as link:
             (delivery,) = await take(link)
             assert delivery.message.application_properties["DeadLetterReason"] == "MaxDeliveryCountExceeded"
+
+
+async def test_dead_letters_for_whose_queue_there_is_no_room_are_lost(start: Starter) -> None:
+    # $cbs, $management and the queue.
+    broker = await start(personality="azure", max_queues=3)
+    async with client(broker) as connection:
+        await put(connection, "q", "1", "2")
+        async with receiver(connection) as link:
+            one, two = await take(link, 2)
+            one.reject("app:bad")
+            await link.confirmed(one)
+            two.accept()
+            await link.confirmed(two)
+        assert len(entity(broker)) == 0
 
 
 async def test_a_full_dead_letter_queue_loses_letters(start: Starter) -> None:
@@ -333,6 +352,16 @@ async def test_a_deleted_queue(broker: Broker, connection: amqp.Connection) -> N
             deleted.check([])
 
 
+async def test_a_deleted_queue_gives_its_sessions_to_nobody(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "q", of("s", "x"))
+    async with session(connection, "s"):
+        waiting = asyncio.ensure_future(session(connection, None, timeout=BOUND))
+        await eventually(lambda: entity(broker)._waiting)
+        broker.delete("q")
+        with pytest.raises(LinkDetached):
+            await waiting
+
+
 async def test_a_deleted_queue_takes_its_parts_along(broker: Broker, connection: amqp.Connection) -> None:
     await put(connection, "a/b", "other")
     for address in ("A/$DeadLetterQueue", "A/Subscriptions/s", "A/Subscriptions/s/$management"):
@@ -396,6 +425,33 @@ async def test_deferred_messages(broker: Broker, connection: amqp.Connection) ->
     assert status == 200 and len(entity(broker)) == 0
 
 
+async def test_what_is_named_twice_is_there_once(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "q", "x", "y")
+    async with receiver(connection) as link:
+        for delivery in await take(link, 2):
+            delivery.modify(undeliverable_here=True)
+            await link.confirmed(delivery)
+    request = {"sequence-numbers": [1, 1], "receiver-settle-mode": UInt(0)}
+    _, _, body = await ask(connection, "receive-by-sequence-number", request)
+    assert len(body["messages"]) == 1 and len(entity(broker)) == 1
+    request = {"sequence-numbers": [2, 2], "receiver-settle-mode": UInt(1)}
+    _, _, body = await ask(connection, "receive-by-sequence-number", request)
+    (item,) = body["messages"]
+    tell = {"disposition-status": "completed", "lock-tokens": [item["lock-token"]] * 2}
+    assert (await ask(connection, "update-disposition", tell))[0] == 200
+    assert len(entity(broker)) == 0
+
+
+async def test_a_request_without_settle_mode_locks_nothing(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "q", "x")
+    async with receiver(connection) as link:
+        (delivery,) = await take(link)
+        delivery.modify(undeliverable_here=True)
+        await link.confirmed(delivery)
+    assert (await ask(connection, "receive-by-sequence-number", {"sequence-numbers": [1]}))[0] == 400
+    assert not entity(broker)._locks
+
+
 async def test_deferring_by_management(broker: Broker, connection: amqp.Connection) -> None:
     await put(connection, "q", "1")
     async with receiver(connection) as link:
@@ -453,6 +509,9 @@ async def test_scheduled_messages_sent_as_others(connection: amqp.Connection) ->
         ("renew-lock", {"lock-tokens": ["no token"]}, 400),
         ("update-disposition", {"lock-tokens": [], "disposition-status": "strange"}, 400),
         ("schedule-message", {"messages": [{"message": b"\xff"}]}, 400),
+        ("schedule-message", {"messages": [{"message": 1 << 62}]}, 400),
+        ("set-session-state", {"session-id": "s", "session-state": 1 << 62}, 400),
+        ("add-rule", {"rule-name": "r", "rule-description": {"correlation-filter": {"properties": 5}}}, 400),
         ("renew-session-lock", {"session-id": "nobody"}, 410),
         ("remove-rule", {"rule-name": "none"}, 404),
     ],
@@ -464,10 +523,6 @@ async def test_requests_that_cannot_be_granted(
 
 
 # -- sessions -----------------------------------------------------------------------------------------------------
-
-
-def of(id: str | None, body: str) -> Message:
-    return Message(body, properties=Properties(group_id=id))
 
 
 async def test_a_session_receiver_gets_its_session(broker: Broker, connection: amqp.Connection) -> None:
@@ -631,6 +686,52 @@ async def test_a_queue_has_sessions_or_not(start: Starter) -> None:
         assert caught.value.condition == "amqp:invalid-field"
 
 
+async def test_deferred_messages_are_free_when_their_session_is(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "q", of("s", "x"))
+    request = {"sequence-numbers": [1], "receiver-settle-mode": UInt(1), "session-id": "s"}
+    async with session(connection, "s") as link:
+        (delivery,) = await take(link)
+        delivery.modify(undeliverable_here=True)
+        await link.confirmed(delivery)
+        assert (await ask(connection, "receive-by-sequence-number", request))[0] == 200
+    await eventually(lambda: entity(broker).sessions.is_free("s"))
+    async with session(connection, "s"):
+        assert (await ask(connection, "receive-by-sequence-number", request))[0] == 200
+
+
+async def test_sessions_that_are_over_leave_nothing(broker: Broker, connection: amqp.Connection) -> None:
+    await put(connection, "q", *(of(str(n), "x") for n in range(3)))
+    for n in range(3):
+        async with session(connection, str(n), credit=amqp.OnDemand()) as link:
+            (delivery,) = await take(link)
+            delivery.accept()
+            await link.confirmed(delivery)
+    assert not entity(broker)._ready
+
+
+async def test_who_got_a_session_does_not_wait_any_more(
+    broker: Broker, connection: amqp.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = datetime.now(UTC) + timedelta(hours=1)
+    waiting = asyncio.ensure_future(session(connection, None, properties={"com.microsoft:timeout": UInt(7_200_000)}))
+    await eventually(lambda: broker.find("q") is not None and entity(broker)._waiting)
+    late = Message("x", annotations={"x-opt-scheduled-enqueue-time": due}, properties=Properties(group_id="s"))
+    await put(connection, "q", late)
+    # The message comes, and with it the end of the waiting.
+    now = time.monotonic() + 10_000
+    with monkeypatch.context() as later:
+        later.setattr(time, "monotonic", lambda: now)
+        entity(broker).expire()
+    async with await waiting as link:
+        assert (await take(link))[0].body == "x"
+
+
+async def test_dead_letters_have_no_sessions(connection: amqp.Connection) -> None:
+    with pytest.raises(LinkDetached) as caught:
+        await session(connection, "s", "q/$DeadLetterQueue")
+    assert caught.value.condition == "amqp:not-allowed"
+
+
 # -- topics -------------------------------------------------------------------------------------------------------
 
 
@@ -641,8 +742,10 @@ async def test_a_topic_hands_on_to_its_subscriptions(start: Starter) -> None:
         for name in ("one", "two"):
             async with receiver(connection, f"t/Subscriptions/{name}") as link:
                 assert (await take(link))[0].body == "x"
-        with pytest.raises(LinkDetached):
-            await receiver(connection, "t")
+        for attaching in (receiver(connection, "t"), session(connection, "s", "t")):
+            with pytest.raises(LinkDetached):
+                await attaching
+        await put(connection, "t", "y")
 
 
 async def test_the_first_subscription_gets_what_waited(broker: Broker, connection: amqp.Connection) -> None:
@@ -657,9 +760,10 @@ async def test_the_first_subscription_gets_what_waited(broker: Broker, connectio
 
 async def test_a_queue_in_use_becomes_no_topic(connection: amqp.Connection) -> None:
     async with receiver(connection):
-        with pytest.raises(LinkDetached) as caught:
-            await receiver(connection, "q/Subscriptions/s")
-        assert caught.value.condition == "amqp:not-allowed"
+        for _ in range(2):
+            with pytest.raises(LinkDetached) as caught:
+                await receiver(connection, "q/Subscriptions/s")
+            assert caught.value.condition == "amqp:not-allowed"
 
 
 async def test_rules_choose(broker: Broker, connection: amqp.Connection) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final, Generic, TypeVar
 
@@ -42,11 +42,14 @@ class Agenda(Generic[K]):
             heappop(heap)
         return heap[0][0] if heap else None
 
-    def take(self, now: float) -> list[K]:
-        """What is due by now, oldest first; it is on the agenda no more."""
-        taken = []
+    def clear(self) -> None:
+        """Nothing will happen."""
+        self._due.clear()
+        self._heap.clear()
+
+    def take(self, now: float) -> Iterator[K]:
+        """What is due by now, oldest first; each is on the agenda until its turn, so the one before may forget it."""
         while (when := self.next) is not None and when <= now:
             key = heappop(self._heap)[2]
             del self._due[key]
-            taken.append(key)
-        return taken
+            yield key

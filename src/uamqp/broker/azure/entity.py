@@ -203,7 +203,7 @@ class Entity(Store):
             self.dispatch()
 
     def dispatch(self) -> None:
-        if self._dispatching:
+        if self._dispatching or self._deleted:
             # Sending may settle at once, which comes back here.
             return
         self._dispatching = True
@@ -236,6 +236,8 @@ class Entity(Store):
         held = self._first_ready(lane)
         if held is not None:
             heappop(self._ready[lane])
+            # A session whose last message goes leaves nothing behind.
+            self._first_ready(lane)
         return held
 
     def _first_ready(self, lane: str | None) -> Held | None:
@@ -261,7 +263,7 @@ class Entity(Store):
     def receive_deferred(self, sequences: Iterable[int]) -> list[Lock]:
         """Lock deferred messages. Raises Refused where one of them is not there."""
         found = []
-        for sequence in sequences:
+        for sequence in dict.fromkeys(sequences):
             held = self._messages.get(sequence)
             if held is None or held.state != DEFERRED or held.lock is not None:
                 raise _not_found(sequence)
@@ -374,7 +376,7 @@ class Entity(Store):
         """A session receiver comes. Raises Refused where there are receivers of the other kind."""
         if self.wants_sessions:
             return
-        if self.wants_sessions is False or self._receivers:
+        if self.wants_sessions is False or self._receivers or self.subscriptions is not None:
             raise Refused(NOT_ALLOWED, f"the entity {shown(self.name)} has no sessions")
         self.wants_sessions = True
         self._ready = {}
@@ -433,7 +435,7 @@ class Entity(Store):
     def _session_expired(self, name: str) -> None:
         session = self.sessions.find(name)
         assert session is not None and session.receiver is not None
-        for lock in [lock for lock in self._locks.values() if lock.held.session == name]:
+        for lock in self._locks_in(session):
             lock.lose()
             self.unlock(lock, failed=True)
         session.receiver.end(SESSION_LOCK_LOST, f"the lock of the session {shown(name)} is lost")
@@ -441,6 +443,12 @@ class Entity(Store):
     def _release(self, session: Session) -> None:
         self._agenda.forget((self._session_expired, session.id))
         self.sessions.release(session)
+        # Those of deferred messages: what the link had not settled was given back before.
+        for lock in self._locks_in(session):
+            self.unlock(lock)
+
+    def _locks_in(self, session: Session) -> list[Lock]:
+        return [lock for lock in self._locks.values() if lock.held.session == session.id]
 
     # -- time and the end ----------------------------------------------------------------------------------------
 
@@ -479,11 +487,11 @@ class Entity(Store):
         held.annotations["x-opt-enqueue-sequence-number"] = held.sequence
         held.expires = None
         held.state = ACTIVE
-        grave = self.dead_letters()
         try:
+            grave = self.dead_letters()
             grave.check([held])
         except Refused:
-            # A full dead-letter queue loses the letter; it must not stop the living.
+            # A dead-letter queue that is full, or that there is no room for, loses the letter; the living go on.
             return
         grave.take(held)
         grave.dispatch()
@@ -494,10 +502,13 @@ class Entity(Store):
         self.size -= len(held.payload)
         self._storage.give_back(len(held.payload))
 
-    def add_subscription(self, name: str, subscription: Entity) -> None:
-        """Be a topic from now on; what waits here goes to the first subscription. Raises Refused."""
+    def want_subscriptions(self) -> None:
+        """A subscription comes. Raises Refused where there are receivers, which only a queue has."""
         if self._receivers:
             raise Refused(NOT_ALLOWED, f"{shown(self.name)} is a queue")
+
+    def add_subscription(self, name: str, subscription: Entity) -> None:
+        """Be a topic from now on; what waits here goes to the first subscription."""
         first = not self.subscriptions
         self.subscriptions = {**(self.subscriptions or {}), name: subscription}
         if first:
@@ -506,7 +517,9 @@ class Entity(Store):
                 self._arrived(held)
 
     def close(self) -> None:
+        # What receivers give back now goes nowhere: neither to the others nor to the dead letters.
         self._deleted = True
+        self.dead_letters = None
         super().close()
         for receiver in list(self._receivers):
             receiver.node_deleted()
@@ -514,8 +527,9 @@ class Entity(Store):
             self._waited_too_long(waiting)
         for held in list(self._messages.values()):
             self._forget(held)
+        self._locks.clear()
         self.sessions.close()
-        self._agenda = Agenda()
+        self._agenda.clear()
 
 
 def arrival(message: Message, entry: Entry, annotations: dict[Any, Any]) -> tuple[Held, float | None]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from ...codec.message import Message
 from ...codec.values import Array, Symbol
@@ -81,18 +80,18 @@ class EntityManagement(Service):
         return {"messages": [{"message": held.encode(peeked=True)} for held in found]}
 
     def _receive_deferred(self, body: Body) -> Body:
+        deletes = body["receiver-settle-mode"] == 0
         locks = self._entity.receive_deferred([int(n) for n in body["sequence-numbers"]])
         answers = []
         for lock in locks:
             answers.append({"lock-token": lock.token, "message": lock.held.encode(locked_until=lock.until)})
-            if body["receiver-settle-mode"] == 0:
-                # Receive and delete.
+            if deletes:
                 self._entity.complete(lock)
         return {"messages": answers}
 
     def _update_disposition(self, body: Body) -> Body:
         # First all are looked for: either all are settled or none.
-        locks = self._locks(body)
+        locks = dict.fromkeys(self._locks(body))
         settle = _DISPOSITIONS[body["disposition-status"]]
         changes = body.get("properties-to-modify") or {}
         for lock in locks:
@@ -106,15 +105,12 @@ class EntityManagement(Service):
         return {"expirations": Array(ends, "timestamp")}
 
     def _locks(self, body: Body) -> list[Lock]:
-        return [self._entity.locked(token) for token in self._tokens(body)]
-
-    def _tokens(self, body: Body) -> list[UUID]:
-        return [token_of(token) for token in body["lock-tokens"]]
+        return [self._entity.locked(token_of(token)) for token in body["lock-tokens"]]
 
     def _schedule(self, body: Body) -> Body:
         arrivals: list[tuple[Held, float | None]] = []
         for item in body["messages"]:
-            payload = item["message"]
+            payload = _octets(item["message"])
             message = Message.decode(payload)
             arrivals.append(arrival(message, Entry(payload, 0, expiry(message)), {}))
         self._entity.check(held for held, _ in arrivals)
@@ -140,7 +136,7 @@ class EntityManagement(Service):
 
     def _set_session_state(self, body: Body) -> Body:
         state = body["session-state"]
-        self._entity.sessions.set_state(str(body["session-id"]), None if state is None else bytes(state))
+        self._entity.sessions.set_state(str(body["session-id"]), None if state is None else _octets(state))
         return {}
 
     def _get_message_sessions(self, body: Body) -> Body | None:
@@ -166,6 +162,13 @@ class EntityManagement(Service):
         if not rules:
             return None
         return {"rules": [{"rule-name": name, "rule-description": description} for name, description in rules]}
+
+
+def _octets(value: object) -> bytes:
+    # Of an int, `bytes` makes that many zeros.
+    if not isinstance(value, bytes):
+        raise TypeError(f"binary is wanted, not {type(value).__name__}")
+    return value
 
 
 _DISPOSITIONS: Final[dict[str, Callable[[Entity, Lock, Body], None]]] = {

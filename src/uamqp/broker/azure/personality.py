@@ -146,6 +146,7 @@ class AzurePersonality(Personality):
         return self._make_subscription(topic, name)
 
     def _make_subscription(self, topic: Entity, name: str) -> Entity:
+        topic.want_subscriptions()
         subscription = self._make_entity(f"{topic.name}/Subscriptions/{name}")
         topic.add_subscription(name, subscription)
         return subscription
@@ -153,7 +154,9 @@ class AzurePersonality(Personality):
     def _dead_letters(self, entity: Entity, suffix: str) -> Entity:
         name = f"{entity.name}{suffix}"
         node = self.broker.find(name)
-        return node if isinstance(node, Entity) else self._make_entity(name, dead_letters=False)
+        if not isinstance(node, Entity):
+            node = self._make_entity(name, wants_sessions=False, dead_letters=False)
+        return node
 
     def _management(self, entity: Entity) -> EntityManagement:
         name = f"{entity.name}/$management"

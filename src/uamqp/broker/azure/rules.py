@@ -87,6 +87,8 @@ def _filter(description: dict[Any, Any]) -> Filter:
 def _correlation(wanted: dict[Any, Any]) -> Filter:
     system = {_SYSTEM[key]: value for key, value in wanted.items() if key in _SYSTEM and value is not None}
     own = wanted.get("properties") or {}
+    if not isinstance(own, dict):
+        raise Refused(ARGUMENT_ERROR, "the properties of a correlation filter are a map")
 
     def accepts(message: Message) -> bool:
         properties, application = message.properties, message.application_properties
