@@ -400,6 +400,13 @@ def test_a_second_delivery_keeps_what_the_sender_said_in_the_header() -> None:
     assert 20_000 < header.ttl <= 30_000
 
 
+def test_the_largest_delivery_count_grows_no_more() -> None:
+    entry = Entry(Message(b"x", header=Header(delivery_count=0xFFFF_FFFF)).encode())
+    entry.delivered = True
+    entry.failures = 1
+    assert Message.decode(entry.bytes_to_send()).header.delivery_count == 0xFFFF_FFFF
+
+
 def test_annotations_of_modified_stay() -> None:
     payload = Message(b"x", annotations={Symbol("a"): 1, Symbol("b"): 1}).encode()
     q = queue()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..codec.definitions import ACCEPTED, Accepted, Modified, Rejected, Released
 from ..codec.message import Message, header_section
-from ..codec.values import Symbol
+from ..codec.values import Symbol, UInt
 from ..engine.delivery import OutgoingDelivery, State
 from ..engine.errors import RESOURCE_LIMIT_EXCEEDED
 from ..exceptions import NotSent
@@ -147,7 +147,7 @@ class Entry:
         if self.expires is not None and message.header.ttl is not None:
             message.header.ttl = max(1, int((self.expires - time.monotonic()) * 1000))
         message.header.first_acquirer = False
-        message.header.delivery_count = self.failures + (message.header.delivery_count or 0)
+        message.header.delivery_count = min(self.failures + (message.header.delivery_count or 0), UInt.HIGH)
         return message.header.encode() + payload[rest:]
 
     def _annotated(self) -> bytes:
