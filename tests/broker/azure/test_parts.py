@@ -210,6 +210,9 @@ def test_tokens() -> None:
     audience = "amqps://host/q/partitions/0"
     assert check("", audience, token()) is None
     assert check("", audience, token("sb://host/")) is None
+    assert check("", audience, token("host/q")) is None
+    assert "another" in (check("", "amqps://host/q2", token()) or "")
+    assert "another" in (check("", "amqps://other/q", token("host/q")) or "")
     assert "signature" in (check("", audience, token(key="other")) or "")
     assert "signature" in (check("", audience, token(name="you")) or "")
     assert "expired" in (check("", audience, token(seconds=-60)) or "")

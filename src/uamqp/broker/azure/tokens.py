@@ -31,7 +31,7 @@ def token_check(keys: Mapping[str, str]) -> TokenCheck | None:
         expected = hmac.new(keys.get(name, "").encode(), f"{quoted}\n{expiry}".encode(), sha256).digest()
         if name not in keys or not hmac.compare_digest(b64encode(expected), signature.encode()):
             return "the signature of the token is not valid"
-        if not expiry.isdigit() or int(expiry) < time.time():
+        if not expiry.isdecimal() or int(expiry) < time.time():
             return "the token is expired"
         if not _covers(unquote(resource), audience):
             return "the token is for another resource"
@@ -41,8 +41,8 @@ def token_check(keys: Mapping[str, str]) -> TokenCheck | None:
 
 
 def _covers(resource: str, audience: str) -> bool:
-    return _bare(audience).startswith(_bare(resource))
+    return f"{_bare(audience)}/".startswith(f"{_bare(resource)}/")
 
 
 def _bare(uri: str) -> str:
-    return uri.lower().partition("://")[2].rstrip("/")
+    return uri.lower().rpartition("://")[2].rstrip("/")
