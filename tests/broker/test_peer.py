@@ -726,6 +726,18 @@ async def test_an_answer_too_large_for_the_client(broker: Broker, raws: Keeper, 
     assert len(broker.queue("q").producers) == (1 if sends else 0)
 
 
+@pytest.mark.parametrize("dynamic", [True, False])
+async def test_what_was_made_for_an_answer_that_is_too_large_goes(broker: Broker, raws: Keeper, dynamic: bool) -> None:
+    topic = broker.topic("t")
+    raw = await raws(Raw.begin(broker, max_frame_size=512))
+    properties = {Symbol(f"p{n}"): "x" * 50 for n in range(20)}
+    address: dict[str, Any] = {"dynamic": True} if dynamic else {"address": "t"}
+    raw.send(attach(sends=False, source=Source(dynamic_node_properties=properties, **address)))
+    await raw.read(End)
+    assert topic.subscriptions == []
+    assert broker.list_nodes() == [["t", "topic"]]
+
+
 async def test_descriptions_fit_in_the_frames_of_the_client(broker: Broker, raws: Keeper) -> None:
     raw = await raws(Raw.begin(broker, max_frame_size=512))
     await raw.attach(address=None)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .server import Broker
 
 NOT_IMPLEMENTED: Final = "amqp:not-implemented"
+PRECONDITION_FAILED: Final = "amqp:precondition-failed"
 UNAUTHORIZED_ACCESS: Final = "amqp:unauthorized-access"
 FRAME_SIZE_TOO_SMALL: Final = "amqp:frame-size-too-small"
 
@@ -173,7 +174,7 @@ class Producer:
         try:
             message = Message.decode(delivery.payload, delivery.message_format)
             self._check(message)
-            node = self.node if self.node is not None else self.peer.broker.node_for_message(message)
+            node = self.node if self.node is not None else self.peer.node_for_message(message)
             if isinstance(node, Service):
                 node.handle(self.peer, message)
             else:
@@ -285,8 +286,13 @@ class Peer(Observer):
             except Refused as refused:
                 link.refuse(wire_error(refused.condition, refused.description))
         except AMQPError as error:
-            # The answer repeats what the client sent: that may be more than the client takes in one frame.
-            link.session.fail(FRAME_SIZE_TOO_SMALL, error.description[:MAX_DESCRIPTION])
+            self._unanswered(link, error)
+
+    def _unanswered(self, link: LinkEndpoint, error: AMQPError) -> None:
+        """The answer repeats what the client sent, and that was more than the client takes in one frame."""
+        # The engine knows nothing of a link without an answer, so nobody else takes back what was made for it.
+        self.on_detach(link, error)
+        link.session.fail(FRAME_SIZE_TOO_SMALL, error.description[:MAX_DESCRIPTION])
 
     def on_detach(self, link: LinkEndpoint, error: AMQPError | None) -> None:
         context = link.context
@@ -356,6 +362,16 @@ class Peer(Observer):
         """The node that the client attaches to. Raises Refused."""
         return self.broker.node(address, capabilities)
 
+    def node_for_message(self, message: Message) -> Node:
+        """Where a message goes that came over the anonymous terminus. Raises Refused."""
+        address = message.properties.to
+        if address is None:
+            raise Refused(PRECONDITION_FAILED, "a message to the anonymous terminus without address (to)")
+        node = self.broker.find(address)
+        if node is None:
+            raise Refused(NOT_FOUND, f"there is no node {shown(address)}")
+        return node
+
     def _attach_consumer(self, link: SenderEndpoint) -> None:
         attach = link.remote_attach
         assert attach is not None
@@ -390,6 +406,7 @@ class Peer(Observer):
             outcomes=tuple(Symbol(kind.NAME) for kind in _OUTCOMES),
             capabilities=source.capabilities,
         )
+        link.context = outlet
         link.attach(
             agreed,
             attach.target if attach.target is not None else Target(),
@@ -397,7 +414,6 @@ class Peer(Observer):
             receiver_settle_mode=attach.rcv_settle_mode,
             properties=outlet.properties,
         )
-        link.context = outlet
         self._outlets.append(outlet)
         outlet.store.subscribe(outlet)
 

@@ -13,9 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import uuid4
 
-from ..codec.message import Message
 from ..engine.connection import ConnectionEndpoint
-from ..engine.errors import NOT_ALLOWED, NOT_FOUND, RESOURCE_LIMIT_EXCEEDED, wire_error
+from ..engine.errors import NOT_ALLOWED, RESOURCE_LIMIT_EXCEEDED, wire_error
 from ..engine.sasl import SaslServer, parse_plain
 from ..engine.settings import ConnectionSettings
 from ..exceptions import AddressError
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from ..transport.websocket import WebSocket
 
 CONNECTION_FORCED: Final = "amqp:connection:forced"
-PRECONDITION_FAILED: Final = "amqp:precondition-failed"
 
 _SUPPORTED: Final = ("ANONYMOUS-RELAY",)
 
@@ -269,16 +267,6 @@ class Broker:
     def node(self, address: str, capabilities: Sequence[Any] = ()) -> Node:
         """The node that somebody attaches to, made where it is new and that is allowed. Raises Refused."""
         return self.personality.node(node_name(address), capabilities)
-
-    def node_for_message(self, message: Message) -> Node:
-        """Where a message goes that came over the anonymous terminus. Raises Refused."""
-        address = message.properties.to
-        if address is None:
-            raise Refused(PRECONDITION_FAILED, "a message to the anonymous terminus without address (to)")
-        node = self.find(address)
-        if node is None:
-            raise Refused(NOT_FOUND, f"there is no node {shown(address)}")
-        return node
 
     def delete(self, name: str) -> None:
         """Delete a node and its parts; whoever is attached to them is detached with ``amqp:resource-deleted``."""

@@ -815,6 +815,10 @@ async def test_tokens_are_wanted_where_there_are_keys(start: Starter) -> None:
         with pytest.raises(LinkDetached) as caught:
             await connection.receiver("q")
         assert caught.value.condition == "amqp:unauthorized-access"
+        async with connection.sender(None) as sender:
+            with pytest.raises(Rejected) as refused:
+                await sender.send(Message("x", properties=Properties(to="$management", reply_to="x")))
+            assert refused.value.condition == "amqp:unauthorized-access"
         request = Message("token", application_properties={"operation": "delete-token"})
         assert (await connection.request("$cbs", request)).application_properties["status-code"] == 200
         with pytest.raises(LinkDetached):

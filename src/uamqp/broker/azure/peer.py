@@ -7,13 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ...codec.definitions import Source
+from ...codec.message import Message
 from ...codec.values import Symbol
 from ...engine.errors import INVALID_FIELD, NOT_ALLOWED, wire_error
 from ...engine.link import SENDER_SETTLE_SETTLED
 from ...engine.sender import SenderEndpoint
 from ...exceptions import AMQPError
-from ..nodes import MAX_DESCRIPTION, Node, Refused, node_name, shown
-from ..peer import FRAME_SIZE_TOO_SMALL, UNAUTHORIZED_ACCESS, Outlet, Peer
+from ..nodes import Node, Refused, node_name, shown
+from ..peer import UNAUTHORIZED_ACCESS, Outlet, Peer
 from ..services import CBS
 from .address import parse
 from .conditions import TIMEOUT
@@ -46,9 +47,16 @@ class AzurePeer(Peer):
 
     def node(self, address: str, capabilities: Sequence[Any]) -> Node:
         name = node_name(address)
+        self._check_token(name)
+        return self._personality.resolve(name, hub=self._is_for_event_hubs)
+
+    def node_for_message(self, message: Message) -> Node:
+        self._check_token(node_name(message.properties.to or ""))
+        return super().node_for_message(message)
+
+    def _check_token(self, name: str) -> None:
         if self._personality.terms.keys and not self.token_accepted and name != CBS:
             raise Refused(UNAUTHORIZED_ACCESS, "the client put no token to $cbs")
-        return self._personality.resolve(name, hub=self._is_for_event_hubs)
 
     @property
     def _is_for_event_hubs(self) -> bool:
@@ -79,12 +87,7 @@ class AzurePeer(Peer):
         return wanted / 1000 if isinstance(wanted, int) else self._personality.terms.session_timeout
 
     def _grant(self, link: SenderEndpoint, entity: Entity, source: Source, session: Session) -> None:
-        receiver = Receiver(link, entity, presettled=_wants_settled(link), session=session)
-        try:
-            self._admit(link, source, receiver)
-        except AMQPError:
-            entity.unsubscribe(receiver)
-            raise
+        self._admit(link, source, Receiver(link, entity, presettled=_wants_settled(link), session=session))
 
     def _answer_late(self, link: SenderEndpoint, *granted: Any) -> None:
         """Answer a link that waited: with what `_grant` takes, or without a session."""
@@ -95,8 +98,7 @@ class AzurePeer(Peer):
                 link.context = None
                 link.refuse(wire_error(TIMEOUT, "there was no session to be had in time"))
         except AMQPError as error:
-            # The answer repeats what the client sent: that may be more than the client takes in one frame.
-            link.session.fail(FRAME_SIZE_TOO_SMALL, error.description[:MAX_DESCRIPTION])
+            self._unanswered(link, error)
 
     def _consumer(self, link: SenderEndpoint, node: Node, source: Source, presettled: bool) -> Outlet:
         if isinstance(node, Entity):
