@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 import uamqp.aio as amqp
 from uamqp.broker import Azure, Broker
-from uamqp.broker.azure.hub import Hub
+from uamqp.broker.azure.hub import Event, Hub
 from uamqp.codec.message import Data, Message
 from uamqp.codec.values import Described, Symbol
 from uamqp.engine.delivery import IncomingDelivery
-from uamqp.exceptions import LinkDetached
+from uamqp.exceptions import LinkDetached, Rejected
 
 from ..conftest import Starter
 from ..helpers import BOUND, client, eventually, put
@@ -103,6 +104,34 @@ async def test_batches(broker: Broker, connection: amqp.Connection) -> None:
         deliveries = await take(link, 3)
         assert [d.body for d in deliveries] == ["0", "1", "2"]
         assert all(d.message.annotations["x-opt-partition-key"] == "k" for d in deliveries)
+
+
+@pytest.mark.parametrize("address", ["h", "h/Partitions/0"])
+@pytest.mark.parametrize("damaged", [b"\xff", b"\x00\x53\x72\xa1\x00"])
+async def test_of_a_damaged_batch_nothing_is_taken(
+    broker: Broker, connection: amqp.Connection, address: str, damaged: bytes
+) -> None:
+    batch = Message(Data([Message("x").encode(), damaged]), message_format=0x80013700)
+    with pytest.raises(Rejected):
+        await put(connection, address, batch)
+    assert not any(p.events for p in hub(broker).partitions.values())
+
+
+async def test_a_receiver_reads_on_without_going_through_all_events(
+    broker: Broker, connection: amqp.Connection
+) -> None:
+    await put(connection, "h/Partitions/0", "x")
+    partition = hub(broker).partitions["0"]
+
+    class Events(deque[Event]):
+        def __iter__(self) -> NoReturn:
+            raise AssertionError
+
+    async with receiver(connection) as link:
+        await take(link)
+        partition.events = Events(partition.events)
+        await put(connection, "h/Partitions/0", "y")
+        assert [d.body for d in await take(link)] == ["y"]
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_without_keys_nothing_is_checked() -> None:
 def test_batches_are_unpacked() -> None:
     inner = [Message(str(n), properties=Properties(group_id="s")).encode() for n in range(2)]
     batch = Message(Data(inner), annotations={"x-opt-partition-key": "k"}).encode()
-    found = list(unpacked(Entry(batch, BATCH_FORMAT)))
+    found = unpacked(Entry(batch, BATCH_FORMAT))
     assert [message.body for message, _, _ in found] == ["0", "1"]
     assert [entry.payload for _, entry, _ in found] == inner
     assert all(annotations == {"x-opt-partition-key": "k"} for _, _, annotations in found)
@@ -239,4 +239,4 @@ def test_batches_are_unpacked() -> None:
 
 def test_a_batch_of_garbage() -> None:
     with pytest.raises(DecodeError):
-        list(unpacked(Entry(Message(Data([b"\xff"])).encode(), BATCH_FORMAT)))
+        unpacked(Entry(Message(Data([b"\xff"])).encode(), BATCH_FORMAT))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from ...codec.message import Message
@@ -12,16 +11,18 @@ from ..nodes import Entry
 BATCH_FORMAT: Final = 0x80013700
 
 
-def unpacked(entry: Entry) -> Iterator[tuple[Message, Entry, dict[Any, Any]]]:
+def unpacked(entry: Entry) -> list[tuple[Message, Entry, dict[Any, Any]]]:
     """The messages of an entry: itself, or those in its data sections; with the annotations of the batch.
 
-    Raises DecodeError for a batch that is none.
+    Raises DecodeError for a batch that is none, or where what the broker reads of one of its messages is damaged.
     """
     if entry.message_format != BATCH_FORMAT:
-        yield Message.decode(entry.payload), entry, {}
-        return
+        return [(Message.decode(entry.payload), entry, {})]
     batch = Message.decode(entry.payload)
     annotations = batch.annotations
+    found = []
     for payload in batch.data_sections:
         message = Message.decode(payload)
-        yield message, Entry(payload, 0, expiry(message)), annotations
+        _ = message.annotations
+        found.append((message, Entry(payload, 0, expiry(message)), annotations))
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import zlib
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from ...codec.message import Message
@@ -144,10 +143,9 @@ class Partition(Store):
         first = self.events[0].sequence
         # Events that were dropped meanwhile are lost to the receiver.
         receiver.next_sequence = max(receiver.next_sequence, first)
-        for event in islice(self.events, receiver.next_sequence - first, None):
-            if not receiver.has_credit:
-                return
-            receiver.next_sequence = event.sequence + 1
+        while receiver.next_sequence < self.next_sequence and receiver.has_credit:
+            event = self.events[receiver.next_sequence - first]
+            receiver.next_sequence += 1
             receiver.deliver(event)
 
     def settled(self, outlet: EventReceiver, delivery: OutgoingDelivery) -> None:
