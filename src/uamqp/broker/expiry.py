@@ -41,19 +41,19 @@ class Expiring(Protocol):
 
 
 class Sweeper:
-    """Has queues drop what expired, whether or not anybody looks at them.
+    """Has what is due done, whether or not anybody looks: queues drop what expired.
 
     Without a running broker it waits; `start` makes good for that.
     """
 
     def __init__(self) -> None:
-        self._queues: weakref.WeakSet[Expiring] = weakref.WeakSet()
+        self._watched: weakref.WeakSet[Expiring] = weakref.WeakSet()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, queue: Expiring) -> None:
-        """The next message of the queue to expire is another one now."""
-        self._queues.add(queue)
+    def watch(self, expiring: Expiring) -> None:
+        """What is due next there is something else now."""
+        self._watched.add(expiring)
         self._set_timer(0.0)
 
     def start(self) -> None:
@@ -69,7 +69,7 @@ class Sweeper:
             self._timer = None
 
     def _set_timer(self, pause: float) -> None:
-        due = min((q.next_expiry for q in self._queues if q.next_expiry is not None), default=None)
+        due = min((e.next_expiry for e in self._watched if e.next_expiry is not None), default=None)
         if self._loop is None or due is None:
             return
         when = self._loop.time() + max(pause, due - time.monotonic())
@@ -81,8 +81,8 @@ class Sweeper:
 
     def _sweep(self) -> None:
         self._timer = None
-        for queue in list(self._queues):
-            queue.expire()
-            if queue.next_expiry is None:
-                self._queues.discard(queue)
+        for expiring in list(self._watched):
+            expiring.expire()
+            if expiring.next_expiry is None:
+                self._watched.discard(expiring)
         self._set_timer(_PAUSE)

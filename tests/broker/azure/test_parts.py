@@ -19,6 +19,7 @@ from uamqp.broker.azure.hub import Event
 from uamqp.broker.azure.rules import Rules
 from uamqp.broker.azure.selector import SELECTOR, Position, position_of
 from uamqp.broker.azure.tokens import token_check
+from uamqp.broker.expiry import Sweeper
 from uamqp.broker.nodes import Entry
 from uamqp.codec.message import Data, Message, Properties
 from uamqp.codec.values import Described, Symbol
@@ -38,41 +39,57 @@ def test_options_that_cannot_be(options: dict[str, Any]) -> None:
 # -- agenda -------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_due_comes_in_order_and_once() -> None:
-    agenda: Agenda[str] = Agenda()
-    for key, when in (("c", 3.0), ("a", 1.0), ("b", 2.0)):
-        agenda.set(key, when)
-    assert agenda.next == 1.0
-    assert list(agenda.take(2.0)) == ["a", "b"]
-    assert list(agenda.take(2.0)) == [] and agenda.next == 3.0
+class Happened(list[str]):
+    """An agenda on a clock that stands still, and what happened of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.agenda = Agenda(Sweeper())
+        self._monkeypatch = monkeypatch
+
+    def set(self, what: str, when: float) -> None:
+        self.agenda.set(self.append, what, when)
+
+    def until(self, now: float) -> list[str]:
+        self.clear()
+        self._monkeypatch.setattr(time, "monotonic", lambda: now)
+        self.agenda.expire()
+        return self
 
 
-def test_things_are_put_off_and_forgotten() -> None:
-    agenda: Agenda[str] = Agenda()
-    agenda.set("a", 1.0)
-    agenda.set("a", 5.0)
-    agenda.set("b", 2.0)
-    agenda.forget("b")
-    agenda.forget("never there")
-    assert agenda.next == 5.0
-    assert list(agenda.take(9.0)) == ["a"] and agenda.next is None
+@pytest.fixture
+def happened(monkeypatch: pytest.MonkeyPatch) -> Happened:
+    return Happened(monkeypatch)
 
 
-def test_what_is_due_may_be_forgotten_by_what_came_before() -> None:
-    agenda: Agenda[str] = Agenda()
-    agenda.set("a", 1.0)
-    agenda.set("b", 1.0)
-    for key in agenda.take(2.0):
-        assert key == "a"
-        agenda.forget("b")
+def test_what_is_due_comes_in_order_and_once(happened: Happened) -> None:
+    for what, when in (("c", 3.0), ("a", 1.0), ("b", 2.0)):
+        happened.set(what, when)
+    assert happened.agenda.next_expiry == 1.0
+    assert happened.until(2.0) == ["a", "b"]
+    assert happened.until(2.0) == [] and happened.agenda.next_expiry == 3.0
 
 
-def test_what_was_put_off_often_takes_no_room() -> None:
-    agenda: Agenda[str] = Agenda()
+def test_things_are_put_off_and_forgotten(happened: Happened) -> None:
+    happened.set("a", 1.0)
+    happened.set("a", 5.0)
+    happened.set("b", 2.0)
+    happened.agenda.forget(happened.append, "b")
+    happened.agenda.forget(happened.append, "never there")
+    assert happened.agenda.next_expiry == 5.0
+    assert happened.until(9.0) == ["a"] and happened.agenda.next_expiry is None
+
+
+def test_what_is_due_may_be_forgotten_by_what_came_before(happened: Happened) -> None:
+    happened.agenda.set(lambda what: happened.agenda.forget(happened.append, what), "b", 1.0)
+    happened.set("b", 1.0)
+    assert happened.until(2.0) == []
+
+
+def test_what_was_put_off_often_takes_no_room(happened: Happened) -> None:
     for n in range(10_000):
-        agenda.set("a", float(n))
-    assert len(agenda._heap) < 100
-    assert list(agenda.take(10_000.0)) == ["a"]
+        happened.set("a", float(n))
+    assert len(happened.agenda._heap) < 100
+    assert happened.until(10_000.0) == ["a"]
 
 
 # -- addresses ----------------------------------------------------------------------------------------------------

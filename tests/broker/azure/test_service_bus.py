@@ -105,7 +105,7 @@ async def test_a_message_is_locked_and_completed(broker: Broker, connection: amq
         assert delivery.body == "hello"
         assert message.annotations["x-opt-sequence-number"] == 1
         assert message.annotations["x-opt-locked-until"] > message.annotations["x-opt-enqueued-time"]
-        assert UUID(bytes_le=delivery.tag) in entity(broker)._locks
+        assert entity(broker).locks.find(UUID(bytes_le=delivery.tag)).tag == delivery.tag
         delivery.accept()
         await link.confirmed(delivery)
         assert len(entity(broker)) == 0 and broker.storage.used == 0
@@ -259,7 +259,7 @@ async def test_a_message_outlives_its_link(start: Starter) -> None:
         await put(connection, "q", "x", "y")
         async with receiver(connection) as link:
             x, y = await take(link, 2)
-        assert len(entity(broker)._locks) == 2
+        assert len(entity(broker).locks) == 2
         body = {"disposition-status": "completed", "lock-tokens": [UUID(bytes_le=x.tag)]}
         assert (await ask(connection, "update-disposition", body))[0] == 200
         async with receiver(connection) as link:
@@ -271,7 +271,7 @@ async def test_what_was_not_sent_yet_is_free_at_once(broker: Broker, connection:
     await put(connection, "q", b"x" * 900_000, b"y" * 900_000, b"z" * 900_000)
     session = await connection.session(incoming_window=2)
     link = await session.receiver("q", sender_settle_mode="unsettled", prefetch=3)
-    await eventually(lambda: entity(broker)._locks)
+    await eventually(lambda: entity(broker).locks)
     await link.close()
     await eventually(lambda: entity(broker)._receivers == [])
     async with receiver(connection) as other:
@@ -304,7 +304,7 @@ async def test_what_expired_takes_no_room(broker: Broker, connection: amqp.Conne
         await put(connection, "q", *(Message("x", header=Header(ttl=1)) for _ in range(10)))
     await eventually(lambda: len(entity(broker)) == 1)
     await put(connection, "q", "last")
-    assert len(entity(broker)._ready[None]) < 200
+    assert len(entity(broker)._ready._lanes[None]) < 200
     async with receiver(connection) as link:
         assert [d.body for d in await take(link, 2)] == ["lasting", "last"]
 
@@ -322,7 +322,7 @@ async def test_a_locked_message_expires_when_it_is_given_back(broker: Broker, co
     await put(connection, "q", Message("x", header=Header(ttl=30)))
     async with receiver(connection) as link:
         (delivery,) = await take(link)
-        await eventually(lambda: entity(broker).next_expiry != entity(broker)._messages[1].expires)
+        await eventually(lambda: entity(broker)._agenda.next_expiry != entity(broker)._messages[1].expires)
         delivery.release()
         await eventually(lambda: len(entity(broker)) == 0)
 
@@ -356,7 +356,7 @@ async def test_a_deleted_queue_gives_its_sessions_to_nobody(broker: Broker, conn
     await put(connection, "q", of("s", "x"))
     async with session(connection, "s"):
         waiting = asyncio.ensure_future(session(connection, None, timeout=BOUND))
-        await eventually(lambda: entity(broker)._waiting)
+        await eventually(lambda: entity(broker).sessions.waiting)
         broker.delete("q")
         with pytest.raises(LinkDetached):
             await waiting
@@ -449,7 +449,7 @@ async def test_a_request_without_settle_mode_locks_nothing(broker: Broker, conne
         delivery.modify(undeliverable_here=True)
         await link.confirmed(delivery)
     assert (await ask(connection, "receive-by-sequence-number", {"sequence-numbers": [1]}))[0] == 400
-    assert not entity(broker)._locks
+    assert not len(entity(broker).locks)
 
 
 async def test_deferring_by_management(broker: Broker, connection: amqp.Connection) -> None:
@@ -545,7 +545,7 @@ async def test_a_session_is_waited_for(broker: Broker, connection: amqp.Connecti
     await put(connection, "q", of("taken", "x"))
     async with session(connection, "taken"):
         waiting = asyncio.ensure_future(session(connection, None, timeout=BOUND))
-        await eventually(lambda: entity(broker)._waiting)
+        await eventually(lambda: entity(broker).sessions.waiting)
         await put(connection, "q", of("new", "y"))
         link = await waiting
         assert (await take(link))[0].body == "y"
@@ -556,16 +556,16 @@ async def test_waiting_for_a_session_ends(broker: Broker, connection: amqp.Conne
     with pytest.raises(LinkDetached) as caught:
         await session(connection, None, properties={"com.microsoft:timeout": UInt(30)})
     assert caught.value.condition == "com.microsoft:timeout"
-    assert not entity(broker)._waiting
+    assert not entity(broker).sessions.waiting
 
 
 async def test_who_waits_may_go(broker: Broker) -> None:
     async with client(broker) as connection:
         waiting = asyncio.ensure_future(session(connection, None, timeout=BOUND))
-        await eventually(lambda: broker.find("q") is not None and entity(broker)._waiting)
+        await eventually(lambda: broker.find("q") is not None and entity(broker).sessions.waiting)
         waiting.cancel()
-    await eventually(lambda: not entity(broker)._waiting)
-    assert entity(broker).next_expiry is None
+    await eventually(lambda: not entity(broker).sessions.waiting)
+    assert entity(broker)._agenda.next_expiry is None
 
 
 @pytest.mark.parametrize("granted", [True, False])
@@ -577,7 +577,7 @@ async def test_a_late_answer_may_be_too_large_for_the_client(
     timeout = {Symbol("com.microsoft:timeout"): UInt(60_000 if granted else 20)}
     raw.send(attach(sends=False, name="n" * 500, source=source, properties=timeout))
     if granted:
-        await eventually(lambda: broker.find("q") is not None and entity(broker)._waiting)
+        await eventually(lambda: broker.find("q") is not None and entity(broker).sessions.waiting)
         await put(connection, "q", of("s", "x"))
     end = await raw.read(End)
     assert end.error is not None and end.error.condition == "amqp:frame-size-too-small"
@@ -586,7 +586,7 @@ async def test_a_late_answer_may_be_too_large_for_the_client(
 
 async def test_who_waits_hears_of_the_end_of_the_queue(broker: Broker, connection: amqp.Connection) -> None:
     waiting = asyncio.ensure_future(session(connection, None, timeout=BOUND))
-    await eventually(lambda: broker.find("q") is not None and entity(broker)._waiting)
+    await eventually(lambda: broker.find("q") is not None and entity(broker).sessions.waiting)
     broker.delete("q")
     with pytest.raises(LinkDetached):
         await waiting
@@ -612,7 +612,7 @@ async def test_a_lost_connection_frees_its_sessions(broker: Broker, connection: 
         await take(link)
         async with session(connection, "t"):
             waiting = asyncio.ensure_future(session(connection, None, timeout=BOUND))
-            await eventually(lambda: entity(broker)._waiting)
+            await eventually(lambda: entity(broker).sessions.waiting)
             cut(lost)
             other = await waiting
             assert (await take(other))[0].body == "x"
@@ -706,7 +706,7 @@ async def test_sessions_that_are_over_leave_nothing(broker: Broker, connection: 
             (delivery,) = await take(link)
             delivery.accept()
             await link.confirmed(delivery)
-    assert not entity(broker)._ready
+    assert not entity(broker)._ready.lanes
 
 
 async def test_who_got_a_session_does_not_wait_any_more(
@@ -714,14 +714,14 @@ async def test_who_got_a_session_does_not_wait_any_more(
 ) -> None:
     due = datetime.now(UTC) + timedelta(hours=1)
     waiting = asyncio.ensure_future(session(connection, None, properties={"com.microsoft:timeout": UInt(7_200_000)}))
-    await eventually(lambda: broker.find("q") is not None and entity(broker)._waiting)
+    await eventually(lambda: broker.find("q") is not None and entity(broker).sessions.waiting)
     late = Message("x", annotations={"x-opt-scheduled-enqueue-time": due}, properties=Properties(group_id="s"))
     await put(connection, "q", late)
     # The message comes, and with it the end of the waiting.
     now = time.monotonic() + 10_000
     with monkeypatch.context() as later:
         later.setattr(time, "monotonic", lambda: now)
-        entity(broker).expire()
+        entity(broker)._agenda.expire()
     async with await waiting as link:
         assert (await take(link))[0].body == "x"
 

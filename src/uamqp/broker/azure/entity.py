@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable
-from datetime import datetime
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from ...codec.definitions import Accepted, Modified, Rejected
-from ...codec.message import Message
 from ...engine.delivery import OutgoingDelivery
 from ...engine.errors import NOT_ALLOWED, RESOURCE_LIMIT_EXCEEDED
 from ...exceptions import NotSent
 from ..nodes import RESOURCE_DELETED, Entry, Refused, Store, shown
 from .agenda import Agenda
 from .batch import unpacked
-from .conditions import MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, SESSION_LOCK_LOST
-from .held import ACTIVE, DEFERRED, SCHEDULED, SCHEDULED_ENQUEUE_TIME, Held, Lock
+from .conditions import MESSAGE_NOT_FOUND, SESSION_LOCK_LOST
+from .held import ACTIVE, DEFERRED, SCHEDULED, Held, arrival
+from .locks import Lock, Locks
+from .ready import Ready
 from .rules import Rules
-from .sessions import Session, Sessions, Waiting
+from .sessions import Session, Sessions
+from .topic import Subscriptions
 
 if TYPE_CHECKING:
     from ..expiry import Sweeper
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
 
 DEAD_LETTER_REASON: Final = "DeadLetterReason"
 DEAD_LETTER_DESCRIPTION: Final = "DeadLetterErrorDescription"
-
-#: Numbers of messages that are gone are left among those that are ready as long as they are not many more than these.
-_SLACK: Final = 64
 
 
 class Entity(Store):
@@ -46,7 +41,8 @@ class Entity(Store):
         rules: what a subscription takes.
         dead_letters: gives the dead-letter queue; None for one that is that itself.
         size: bytes of all messages.
-        sessions: the sessions there are.
+        locks: the locks that receivers have.
+        sessions: the sessions there are, and who waits for one.
     """
 
     def __init__(
@@ -64,21 +60,18 @@ class Entity(Store):
         self.terms = terms
         self.wants_sessions = wants_sessions
         self.size = 0
-        self.sessions = Sessions(storage)
-        self.subscriptions: dict[str, Entity] | None = None
+        self.subscriptions: Subscriptions | None = None
         self.rules = Rules()
         self._max_length = max_length
         self._max_bytes = max_bytes
         self._storage = storage
-        self._sweeper = sweeper
         self.dead_letters: Callable[[], Entity] | None = None
         self._messages: dict[int, Held] = {}
-        #: Sequence numbers of what can be delivered: by session where there are sessions, else all under None.
-        self._ready: dict[str | None, list[int]] = {}
-        self._locks: dict[UUID, Lock] = {}
+        self._ready = Ready(self._messages)
         self._receivers: list[Receiver] = []
-        self._waiting: deque[Waiting] = deque()
-        self._agenda: Agenda[tuple[Callable[[Any], None], Hashable]] = Agenda()
+        self._agenda = Agenda(sweeper)
+        self.locks = Locks(self._agenda, self._lock_expired)
+        self.sessions = Sessions(storage, self._agenda, self._session_expired)
         self._next_sequence = 1
         self._dispatching = False
         self._deleted = False
@@ -123,7 +116,7 @@ class Entity(Store):
             held.enqueued = due
             if held.expires is not None:
                 held.expires += delay
-            self._at(self._enqueue, held.sequence, time.monotonic() + delay)
+            self._agenda.set(self._enqueue, held.sequence, time.monotonic() + delay)
         else:
             self._arrived(held)
 
@@ -137,30 +130,14 @@ class Entity(Store):
     def _arrived(self, held: Held) -> None:
         if self.subscriptions is not None:
             self._forget(held)
-            self._hand_on(held, self.subscriptions.values())
+            self.subscriptions.hand_on(held)
             return
         self._make_ready(held)
         if held.expires is not None:
-            self._at(self._lived_too_long, held.sequence, held.expires)
-
-    def _hand_on(self, held: Held, subscriptions: Iterable[Entity]) -> None:
-        message = Message.decode(held.payload)
-        for subscription in subscriptions:
-            if subscription.rules.match(message):
-                try:
-                    subscription.check([held])
-                except Refused:
-                    # Full, or without a session where one is wanted: the others get it all the same.
-                    continue
-                subscription.take(Held(held.payload, held.session, held.expires))
-                subscription.dispatch()
+            self._agenda.set(self._lived_too_long, held.sequence, held.expires)
 
     def _make_ready(self, held: Held) -> None:
-        ready = self._ready.setdefault(self._lane(held), [])
-        heappush(ready, held.sequence)
-        if len(ready) > 2 * len(self._messages) + _SLACK:
-            # Most of it is gone: a sorted list is a heap, too.
-            ready[:] = sorted(sequence for sequence in ready if sequence in self._messages)
+        self._ready.add(self._lane(held), held)
 
     def _lane(self, held: Held) -> str | None:
         return held.session if self.wants_sessions else None
@@ -186,7 +163,7 @@ class Entity(Store):
         held = self._messages.get(sequence)
         if held is None or held.state != SCHEDULED:
             raise _not_found(sequence)
-        self._agenda.forget((self._enqueue, sequence))
+        self._agenda.forget(self._enqueue, sequence)
         self._forget(held)
 
     # -- messages out --------------------------------------------------------------------------------------------
@@ -226,30 +203,11 @@ class Entity(Store):
         if not receiver.has_credit:
             return False
         session = receiver.session
-        held = self._take_ready(None if session is None else session.id)
+        held = self._ready.take(None if session is None else session.id)
         if held is None:
             return False
         receiver.deliver(held)
         return True
-
-    def _take_ready(self, lane: str | None) -> Held | None:
-        held = self._first_ready(lane)
-        if held is not None:
-            heappop(self._ready[lane])
-            # A session whose last message goes leaves nothing behind.
-            self._first_ready(lane)
-        return held
-
-    def _first_ready(self, lane: str | None) -> Held | None:
-        ready = self._ready.get(lane)
-        while ready:
-            held = self._messages.get(ready[0])
-            if held is not None:
-                return held
-            # It lived too long, and was left in the heap.
-            heappop(ready)
-        self._ready.pop(lane, None)
-        return None
 
     def peek(self, first: int, count: int, session: str | None) -> list[Held]:
         """Up to so many messages of any state, from a sequence-number on; they are not locked."""
@@ -274,31 +232,21 @@ class Entity(Store):
 
     def lock(self, held: Held) -> Lock:
         """Lock the message; in a session as long as that is locked."""
-        lock = held.lock = Lock(held, time.monotonic() + self.terms.lock_duration)
         session = self.sessions.find(held.session) if self.wants_sessions else None
-        if session is None or session.receiver is None:
-            self._at(self._lock_expired, lock.token, lock.until)
-        else:
-            lock.until = session.until
-        self._locks[lock.token] = lock
-        return lock
-
-    def locked(self, token: UUID) -> Lock:
-        """The lock of that token. Raises Refused where it is lost."""
-        lock = self._locks.get(token)
-        if lock is None:
-            raise Refused(MESSAGE_LOCK_LOST, "the lock of the message is lost")
+        if session is not None and session.receiver is not None:
+            return self.locks.add(held, session.until)
+        lock = self.locks.add(held, 0.0)
+        self.renew(lock)
         return lock
 
     def renew(self, lock: Lock) -> float:
-        """Lock the message for longer; returns until when."""
-        lock.until = time.monotonic() + self.terms.lock_duration
-        self._at(self._lock_expired, lock.token, lock.until)
+        """Lock the message for longer; returns until when (`time.monotonic`)."""
+        self.locks.renew(lock, time.monotonic() + self.terms.lock_duration)
         return lock.until
 
     def unlock(self, lock: Lock, *, failed: bool = False) -> None:
         """Others may have the message; `failed` counts against it."""
-        held = self._unlocked(lock)
+        held = self.locks.remove(lock)
         if failed:
             held.failures += 1
         if held.expires is not None and held.expires <= time.monotonic():
@@ -312,27 +260,20 @@ class Entity(Store):
 
     def complete(self, lock: Lock) -> None:
         """The message was processed."""
-        self._forget(self._unlocked(lock))
+        self._forget(self.locks.remove(lock))
 
     def defer(self, lock: Lock) -> None:
         """Keep the message until somebody asks for it by its sequence-number."""
-        self._unlocked(lock).state = DEFERRED
+        self.locks.remove(lock).state = DEFERRED
 
     def dead_letter(self, lock: Lock, reason: str | None, description: str | None) -> None:
         """Move the message to the dead-letter queue; in that one, give it back."""
         if self.dead_letters is None:
             self.unlock(lock)
         else:
-            self._bury(self._unlocked(lock), reason, description)
+            self._bury(self.locks.remove(lock), reason, description)
 
-    def _unlocked(self, lock: Lock) -> Held:
-        del self._locks[lock.token]
-        self._agenda.forget((self._lock_expired, lock.token))
-        lock.held.lock = None
-        return lock.held
-
-    def _lock_expired(self, token: UUID) -> None:
-        lock = self._locks[token]
+    def _lock_expired(self, lock: Lock) -> None:
         lock.lose()
         self.unlock(lock, failed=True)
         self.dispatch()
@@ -340,7 +281,7 @@ class Entity(Store):
     def settled(self, outlet: Receiver, delivery: OutgoingDelivery) -> None:
         lock: Lock = delivery.waiter
         lock.delivery = None
-        if lock.token not in self._locks:
+        if lock not in self.locks:
             # The lock was lost before the receiver said anything, or it said it to management.
             return
         if delivery.error is not None:
@@ -379,7 +320,7 @@ class Entity(Store):
         if self.wants_sessions is False or self._receivers or self.subscriptions is not None:
             raise Refused(NOT_ALLOWED, f"the entity {shown(self.name)} has no sessions")
         self.wants_sessions = True
-        self._ready = {}
+        self._ready.clear()
         for held in self._messages.values():
             if held.state == ACTIVE and held.lock is None:
                 self._make_ready(held)
@@ -394,79 +335,40 @@ class Entity(Store):
     def accept_session(self, wanted: str | None) -> Session | None:
         """Lock a session, or with None any that has messages; None where there is none. Raises Refused."""
         if wanted is None:
-            free = (name for name in list(self._ready) if self.sessions.is_free(name))
-            wanted = next((name for name in free if self._first_ready(name) is not None), None)
+            free = (name for name in self._ready.lanes if self.sessions.is_free(name))
+            wanted = next((name for name in free if self._ready.first(name) is not None), None)
             if wanted is None:
                 return None
         session = self.sessions.accept(wanted)
         self.renew_session(session)
         return session
 
-    def wait_for_session(self, waiting: Waiting, timeout: float) -> None:
-        """Let somebody have the next session that can be had."""
-        self._waiting.append(waiting)
-        self._at(self._waited_too_long, waiting, time.monotonic() + timeout)
-
-    def stop_waiting(self, waiting: Waiting) -> None:
-        """Somebody waits for a session no longer."""
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-        self._agenda.forget((self._waited_too_long, waiting))
-
     def renew_session(self, session: Session) -> float:
-        """Lock the session, and its messages with it, for longer; returns until when."""
-        session.until = time.monotonic() + self.terms.lock_duration
-        self._at(self._session_expired, session.id, session.until)
+        """Lock the session, and its messages with it, for longer; returns until when (`time.monotonic`)."""
+        self.sessions.renew(session, time.monotonic() + self.terms.lock_duration)
         return session.until
 
     def _grant_sessions(self) -> None:
-        while self._waiting:
+        while self.sessions.waiting:
             session = self.accept_session(None)
             if session is None:
                 return
-            waiting = self._waiting[0]
-            self.stop_waiting(waiting)
-            waiting.grant(session)
+            self.sessions.grant(session)
 
-    def _waited_too_long(self, waiting: Waiting) -> None:
-        self.stop_waiting(waiting)
-        waiting.time_out()
-
-    def _session_expired(self, name: str) -> None:
-        session = self.sessions.find(name)
-        assert session is not None and session.receiver is not None
-        for lock in self._locks_in(session):
+    def _session_expired(self, session: Session) -> None:
+        assert session.receiver is not None
+        for lock in self.locks.of_session(session.id):
             lock.lose()
             self.unlock(lock, failed=True)
-        session.receiver.end(SESSION_LOCK_LOST, f"the lock of the session {shown(name)} is lost")
+        session.receiver.end(SESSION_LOCK_LOST, f"the lock of the session {shown(session.id)} is lost")
 
     def _release(self, session: Session) -> None:
-        self._agenda.forget((self._session_expired, session.id))
         self.sessions.release(session)
         # Those of deferred messages: what the link had not settled was given back before.
-        for lock in self._locks_in(session):
+        for lock in self.locks.of_session(session.id):
             self.unlock(lock)
 
-    def _locks_in(self, session: Session) -> list[Lock]:
-        return [lock for lock in self._locks.values() if lock.held.session == session.id]
-
-    # -- time and the end ----------------------------------------------------------------------------------------
-
-    def _at(self, act: Callable[[Any], None], what: Hashable, when: float) -> None:
-        first = self._agenda.next
-        self._agenda.set((act, what), when)
-        if first is None or when < first:
-            self._sweeper.watch(self)
-
-    @property
-    def next_expiry(self) -> float | None:
-        """When the next thing is due."""
-        return self._agenda.next
-
-    def expire(self) -> None:
-        """Do what is due."""
-        for act, what in self._agenda.take(time.monotonic()):
-            act(what)
+    # -- the end -------------------------------------------------------------------------------------------------
 
     def _lived_too_long(self, sequence: int) -> None:
         held = self._messages.get(sequence)
@@ -476,7 +378,7 @@ class Entity(Store):
             self._bury(held, "TTLExpiredException", "the message expired and was dead lettered")
         else:
             self._forget(held)
-        self._first_ready(self._lane(held))
+        self._ready.first(self._lane(held))
 
     def _bury(self, held: Held, reason: str | None, description: str | None) -> None:
         assert self.dead_letters is not None
@@ -498,7 +400,7 @@ class Entity(Store):
 
     def _forget(self, held: Held) -> None:
         del self._messages[held.sequence]
-        self._agenda.forget((self._lived_too_long, held.sequence))
+        self._agenda.forget(self._lived_too_long, held.sequence)
         self.size -= len(held.payload)
         self._storage.give_back(len(held.payload))
 
@@ -510,9 +412,11 @@ class Entity(Store):
     def add_subscription(self, name: str, subscription: Entity) -> None:
         """Be a topic from now on; what waits here goes to the first subscription."""
         first = not self.subscriptions
-        self.subscriptions = {**(self.subscriptions or {}), name: subscription}
+        if self.subscriptions is None:
+            self.subscriptions = Subscriptions()
+        self.subscriptions.add(name, subscription)
         if first:
-            self._ready = {}
+            self._ready.clear()
             for held in [h for h in self._messages.values() if h.state == ACTIVE and h.lock is None]:
                 self._arrived(held)
 
@@ -523,23 +427,11 @@ class Entity(Store):
         super().close()
         for receiver in list(self._receivers):
             receiver.node_deleted()
-        for waiting in list(self._waiting):
-            self._waited_too_long(waiting)
         for held in list(self._messages.values()):
             self._forget(held)
-        self._locks.clear()
+        self.locks.clear()
         self.sessions.close()
         self._agenda.clear()
-
-
-def arrival(message: Message, entry: Entry, annotations: dict[Any, Any]) -> tuple[Held, float | None]:
-    """A message that came, as an entity holds it, and when it is to be enqueued (`time.time`), None for now."""
-    # The sections that are read or written to later on must be sound.
-    _ = message.header, message.application_properties
-    due = message.annotations.get(SCHEDULED_ENQUEUE_TIME, annotations.get(SCHEDULED_ENQUEUE_TIME))
-    return Held(entry.payload, message.properties.group_id, entry.expires), (
-        due.timestamp() if isinstance(due, datetime) else None
-    )
 
 
 def _not_found(sequence: int) -> Refused:

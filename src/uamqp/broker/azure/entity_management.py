@@ -16,8 +16,9 @@ from ..nodes import Entry, Refused
 from ..peer import Service
 from ..services import answer
 from .conditions import ARGUMENT_ERROR, MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, SESSION_LOCK_LOST
-from .entity import Entity, arrival
-from .held import Held, Lock, timestamp, token_of, wall_clock
+from .entity import Entity
+from .held import Held, arrival, timestamp, wall_clock
+from .locks import Lock, token_of
 
 if TYPE_CHECKING:
     from ..peer import Peer
@@ -105,7 +106,7 @@ class EntityManagement(Service):
         return {"expirations": Array(ends, "timestamp")}
 
     def _locks(self, body: Body) -> list[Lock]:
-        return [self._entity.locked(token_of(token)) for token in body["lock-tokens"]]
+        return [self._entity.locks.find(token_of(token)) for token in body["lock-tokens"]]
 
     def _schedule(self, body: Body) -> Body:
         arrivals: list[tuple[Held, float | None]] = []

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
-from uuid import UUID, uuid4
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
-from ...codec.definitions import Error, Rejected
 from ...codec.message import Message, header_section
 from ...codec.primitives import encode
 from ...codec.sections import APPLICATION_PROPERTIES, HEADER, MAP_SECTIONS
-from ...codec.values import Described, Symbol, Timestamp, UByte, UInt
-from ...engine.delivery import OutgoingDelivery
+from ...codec.values import Described, Timestamp, UByte, UInt
 from ...exceptions import EncodeError
-from .conditions import MESSAGE_LOCK_LOST
+from ..nodes import Entry
+
+if TYPE_CHECKING:
+    from .locks import Lock
 
 ACTIVE: Final = 0
 DEFERRED: Final = 1
 SCHEDULED: Final = 2
 
-SCHEDULED_ENQUEUE_TIME: Final = "x-opt-scheduled-enqueue-time"
+_SCHEDULED_ENQUEUE_TIME: Final = "x-opt-scheduled-enqueue-time"
 
 _PROPERTIES: Final = MAP_SECTIONS[APPLICATION_PROPERTIES]
 
@@ -108,37 +109,11 @@ class Held:
         return encode(Described(HEADER, fields)) + message.encode()
 
 
-class Lock:
-    """That a receiver has a message, until it says what became of it or its time is over.
-
-    Attributes:
-        token: the lock token, which is also the delivery-tag.
-        held: the message.
-        until: when it ends (`time.monotonic`).
-        delivery: how the message went to the receiver; None where that was not over a link or the link is gone.
-    """
-
-    __slots__ = ("delivery", "held", "token", "until")
-
-    def __init__(self, held: Held, until: float) -> None:
-        self.token = uuid4()
-        self.held = held
-        self.until = until
-        self.delivery: OutgoingDelivery | None = None
-
-    @property
-    def tag(self) -> bytes:
-        """The token as a delivery-tag."""
-        return self.token.bytes_le
-
-    def lose(self) -> None:
-        """Have the receiver hear that it is too late, when it settles."""
-        if self.delivery is not None:
-            self.delivery.answer = Rejected(Error(Symbol(MESSAGE_LOCK_LOST), "the lock of the message is lost"))
-
-
-def token_of(value: object) -> UUID:
-    """A lock token of a request; ValueError where it is none."""
-    if isinstance(value, UUID):
-        return value
-    return UUID(str(value))
+def arrival(message: Message, entry: Entry, annotations: dict[Any, Any]) -> tuple[Held, float | None]:
+    """A message that came, as an entity holds it, and when it is to be enqueued (`time.time`), None for now."""
+    # The sections that are read or written to later on must be sound.
+    _ = message.header, message.application_properties
+    due = message.annotations.get(_SCHEDULED_ENQUEUE_TIME, annotations.get(_SCHEDULED_ENQUEUE_TIME))
+    return Held(entry.payload, message.properties.group_id, entry.expires), (
+        due.timestamp() if isinstance(due, datetime) else None
+    )

@@ -79,7 +79,7 @@ class AzurePeer(Peer):
             return
         waiting = Waiting(node, partial(self._answer_late, link, node, source), partial(self._answer_late, link))
         link.context = waiting
-        node.wait_for_session(waiting, self._session_timeout(link))
+        node.sessions.wait(waiting, self._session_timeout(link))
 
     def _session_timeout(self, link: SenderEndpoint) -> float:
         """Seconds that the client gives for a session to come up."""

@@ -18,6 +18,7 @@ from .hub_management import HubManagement
 from .options import Azure
 from .peer import AzurePeer
 from .tokens import token_check
+from .topic import Subscriptions
 
 if TYPE_CHECKING:
     from ..server import Broker
@@ -49,7 +50,7 @@ class AzurePersonality(Personality):
             self._make_entity(name, wants_sessions=True)
         for name, subscriptions in self.terms.topics.items():
             topic = self._make_entity(name)
-            topic.subscriptions = {}
+            topic.subscriptions = Subscriptions()
             for subscription in subscriptions:
                 self._make_subscription(topic, subscription)
         for name, count in self.terms.hubs.items():

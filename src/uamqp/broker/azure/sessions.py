@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from .conditions import ARGUMENT_ERROR, SESSION_CANNOT_BE_LOCKED
 
 if TYPE_CHECKING:
     from ..nodes import Storage
+    from .agenda import Agenda
     from .entity import Entity
     from .receiver import Receiver
 
@@ -42,10 +44,22 @@ class Session:
 
 
 class Sessions:
-    """The sessions of an entity that are locked or have a state; there is nothing to know of others."""
+    """The sessions of an entity that are locked or have a state; there is nothing to know of others.
 
-    def __init__(self, storage: Storage) -> None:
+    Attributes:
+        waiting: links that wait for a session, in turn.
+
+    Args:
+        storage: where states count.
+        agenda: where the ends of locks and of waiting are entered.
+        expired: is called with a session whose lock is over.
+    """
+
+    def __init__(self, storage: Storage, agenda: Agenda, expired: Callable[[Session], None]) -> None:
+        self.waiting: deque[Waiting] = deque()
         self._storage = storage
+        self._agenda = agenda
+        self._expired = expired
         self._sessions: dict[str, Session] = {}
 
     def find(self, id: str | None) -> Session | None:
@@ -65,8 +79,14 @@ class Sessions:
         session.locked = True
         return session
 
+    def renew(self, session: Session, until: float) -> None:
+        """Let its lock end then (`time.monotonic`)."""
+        session.until = until
+        self._agenda.set(self._expired, session, until)
+
     def release(self, session: Session) -> None:
         """The one who had the session has it no longer."""
+        self._agenda.forget(self._expired, session)
         session.locked = False
         session.receiver = None
         if session.state is None:
@@ -94,8 +114,31 @@ class Sessions:
             self._storage.give_back(len(session.state))
         session.state = None
 
+    def wait(self, waiting: Waiting, timeout: float) -> None:
+        """Let the link have the next session that can be had within so many seconds."""
+        self.waiting.append(waiting)
+        self._agenda.set(self._waited_too_long, waiting, time.monotonic() + timeout)
+
+    def stop_waiting(self, waiting: Waiting) -> None:
+        """The link waits no longer."""
+        if waiting in self.waiting:
+            self.waiting.remove(waiting)
+        self._agenda.forget(self._waited_too_long, waiting)
+
+    def grant(self, session: Session) -> None:
+        """Give the session, which is locked for it, to the link that waits longest."""
+        waiting = self.waiting[0]
+        self.stop_waiting(waiting)
+        waiting.grant(session)
+
+    def _waited_too_long(self, waiting: Waiting) -> None:
+        self.stop_waiting(waiting)
+        waiting.time_out()
+
     def close(self) -> None:
         """The entity is deleted."""
+        for waiting in list(self.waiting):
+            self._waited_too_long(waiting)
         for session in self._sessions.values():
             self._drop_state(session)
 
@@ -120,4 +163,4 @@ class Waiting:
 
     def gone(self) -> None:
         """The link ended."""
-        self.store.stop_waiting(self)
+        self.store.sessions.stop_waiting(self)
