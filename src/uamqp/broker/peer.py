@@ -57,15 +57,15 @@ class Outlet:
 
     Attributes:
         store: where its messages come from.
-        presettled: they are sent settled.
+        presettled: they are sent settled, because the client asked for that.
         default_outcome: what it means where the client settles without saying how.
         filter, properties: what the answer to the attach says of the source and of the link, or None.
     """
 
-    def __init__(self, link: SenderEndpoint, store: Store, *, presettled: bool) -> None:
+    def __init__(self, link: SenderEndpoint, store: Store) -> None:
         self.link = link
         self.store = store
-        self.presettled = presettled
+        self.presettled = link.remote_attach is not None and link.remote_attach.snd_settle_mode == SENDER_SETTLE_SETTLED
         self._connection = link.session.connection
         self.default_outcome: Composite = Released()
         self.filter: dict[Any, Any] | None = None
@@ -105,8 +105,8 @@ class Consumer(Outlet):
         dispose: deletes the queue where that is there for this consumer only.
     """
 
-    def __init__(self, link: SenderEndpoint, queue: Queue, *, presettled: bool) -> None:
-        super().__init__(link, queue, presettled=presettled)
+    def __init__(self, link: SenderEndpoint, queue: Queue) -> None:
+        super().__init__(link, queue)
         self.queue = queue
         self.durable = False
         self.dispose: Callable[[], None] | None = None
@@ -385,10 +385,7 @@ class Peer(Observer):
 
     def _serve(self, link: SenderEndpoint, node: Node, source: Source) -> None:
         """Let the link receive from the node."""
-        attach = link.remote_attach
-        assert attach is not None
-        presettled = attach.snd_settle_mode == SENDER_SETTLE_SETTLED
-        self._admit(link, source, self._consumer(link, node, source, presettled))
+        self._admit(link, source, self._consumer(link, node, source))
 
     def _admit(self, link: SenderEndpoint, source: Source, outlet: Outlet) -> None:
         """Answer the attach with what was agreed, and begin to send."""
@@ -427,21 +424,21 @@ class Peer(Observer):
             raise Refused(NOT_ALLOWED, f"{shown(node.name)} belongs to another connection")
         return node
 
-    def _consumer(self, link: SenderEndpoint, node: Node, source: Source, presettled: bool) -> Outlet:
+    def _consumer(self, link: SenderEndpoint, node: Node, source: Source) -> Outlet:
         """The consumer, with the queue that it receives from: of a queue that one, else one of its own."""
         if isinstance(node, Queue):
-            consumer = Consumer(link, node, presettled=presettled)
+            consumer = Consumer(link, node)
         elif isinstance(node, Topic):
             durable = source.expiry_policy == _EXPIRY_NEVER
             name = f"{self.container_id}/{link.name}" if durable else f"{id(link):x}"
             queue = self.broker.subscription(node, name)
             queue.steal()
-            consumer = Consumer(link, queue, presettled=presettled)
+            consumer = Consumer(link, queue)
             consumer.durable = durable
             consumer.dispose = partial(node.unsubscribe, name)
         else:
             queue = self.broker.make_queue(node.name)
-            consumer = Consumer(link, queue, presettled=presettled)
+            consumer = Consumer(link, queue)
             consumer.dispose = queue.close
         if isinstance(source.default_outcome, _OUTCOMES):
             consumer.default_outcome = source.default_outcome

@@ -173,13 +173,12 @@ class EventReceiver(Outlet):
         link: SenderEndpoint,
         partition: Partition,
         *,
-        presettled: bool,
         group: str,
         position: Position,
         epoch: int | None,
         with_metric: bool,
     ) -> None:
-        super().__init__(link, partition, presettled=presettled)
+        super().__init__(link, partition)
         self._partition = partition
         self._with_metric = with_metric
         self.group = group

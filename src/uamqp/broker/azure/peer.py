@@ -10,7 +10,6 @@ from ...codec.definitions import Source
 from ...codec.message import Message
 from ...codec.values import Symbol
 from ...engine.errors import INVALID_FIELD, NOT_ALLOWED, wire_error
-from ...engine.link import SENDER_SETTLE_SETTLED
 from ...engine.sender import SenderEndpoint
 from ...exceptions import AMQPError
 from ..nodes import Node, Refused, node_name, shown
@@ -87,7 +86,7 @@ class AzurePeer(Peer):
         return wanted / 1000 if isinstance(wanted, int) else self._personality.terms.session_timeout
 
     def _grant(self, link: SenderEndpoint, entity: Entity, source: Source, session: Session) -> None:
-        self._admit(link, source, Receiver(link, entity, presettled=_wants_settled(link), session=session))
+        self._admit(link, source, Receiver(link, entity, session))
 
     def _answer_late(self, link: SenderEndpoint, *granted: Any) -> None:
         """Answer a link that waited: with what `_grant` takes, or without a session."""
@@ -100,25 +99,23 @@ class AzurePeer(Peer):
         except AMQPError as error:
             self._unanswered(link, error)
 
-    def _consumer(self, link: SenderEndpoint, node: Node, source: Source, presettled: bool) -> Outlet:
+    def _consumer(self, link: SenderEndpoint, node: Node, source: Source) -> Outlet:
         if isinstance(node, Entity):
-            return self._receiver(link, node, presettled)
+            return self._receiver(link, node)
         if isinstance(node, Partition):
-            return self._event_receiver(link, node, source, presettled)
+            return self._event_receiver(link, node, source)
         if isinstance(node, Hub):
             raise Refused(NOT_ALLOWED, f"events of {shown(node.name)} are received from its partitions")
-        return super()._consumer(link, node, source, presettled)
+        return super()._consumer(link, node, source)
 
-    def _receiver(self, link: SenderEndpoint, entity: Entity, presettled: bool) -> Receiver:
+    def _receiver(self, link: SenderEndpoint, entity: Entity) -> Receiver:
         if entity.wants_sessions:
             raise Refused(NOT_ALLOWED, f"the entity {shown(entity.name)} is received from by session only")
         if entity.subscriptions is not None:
             raise Refused(NOT_ALLOWED, f"{shown(entity.name)} is a topic: messages are in its subscriptions")
-        return Receiver(link, entity, presettled=presettled)
+        return Receiver(link, entity)
 
-    def _event_receiver(
-        self, link: SenderEndpoint, partition: Partition, source: Source, presettled: bool
-    ) -> EventReceiver:
+    def _event_receiver(self, link: SenderEndpoint, partition: Partition, source: Source) -> EventReceiver:
         address = parse(str(source.address))
         group = _DEFAULT_GROUP if address is None or address.group is None else address.group
         epoch = self._properties(link).get(EPOCH)
@@ -130,7 +127,6 @@ class AzurePeer(Peer):
         receiver = EventReceiver(
             link,
             partition,
-            presettled=presettled,
             group=group.lower(),
             position=position,
             epoch=epoch,
@@ -142,8 +138,3 @@ class AzurePeer(Peer):
     def _properties(self, link: SenderEndpoint) -> dict[Any, Any]:
         attach = link.remote_attach
         return {} if attach is None else {Symbol(str(k)): v for k, v in (attach.properties or {}).items()}
-
-
-def _wants_settled(link: SenderEndpoint) -> bool:
-    attach = link.remote_attach
-    return attach is not None and attach.snd_settle_mode == SENDER_SETTLE_SETTLED

@@ -23,10 +23,8 @@ _EPOCH_TICKS: Final = 621_355_968_000_000_000
 class Receiver(Outlet):
     """One receiver of one entity, with or without a session."""
 
-    def __init__(
-        self, link: SenderEndpoint, entity: Entity, *, presettled: bool, session: Session | None = None
-    ) -> None:
-        super().__init__(link, entity, presettled=presettled)
+    def __init__(self, link: SenderEndpoint, entity: Entity, session: Session | None = None) -> None:
+        super().__init__(link, entity)
         self._entity = entity
         self.session = session
         if session is not None:
