@@ -161,6 +161,14 @@ def test_segments_that_are_late_early_or_there_twice(seed: int) -> None:
     assert data == STREAM
 
 
+def test_a_segment_that_is_missing_costs_no_time() -> None:
+    packets = [tcp(CLIENT, SERVER, 1, b"", syn=True)]
+    packets += [tcp(CLIENT, SERVER, 3 + n, b"x") for n in range(100_000)]
+    assert list(segments(pcap(packets))) == []
+    (_, _, first), *rest = segments(pcap([*packets, tcp(CLIENT, SERVER, 2, b"y")]))
+    assert first == b"y" and len(rest) == 100_000
+
+
 def test_other_packets_are_passed_over() -> None:
     udp = bytearray(tcp(CLIENT, SERVER, 1, b"x"))
     udp[9] = 17

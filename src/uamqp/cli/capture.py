@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from heapq import heappop, heappush
 from ipaddress import ip_address
 from struct import Struct, error
 from typing import Final
@@ -35,7 +36,7 @@ def segments(data: bytes) -> Iterator[tuple[str, str, bytes]]:
                 continue
             ends = segment.source, segment.target
             if segment.syn:
-                streams[ends] = _Stream((segment.number + 1) & 0xFFFF_FFFF)
+                streams[ends] = _Stream(segment.number + 1)
             stream = streams.setdefault(ends, _Stream(segment.number))
             for piece in stream.take(segment.number + segment.syn, segment.data):
                 yield segment.source, segment.target, piece
@@ -115,27 +116,22 @@ def _segment(link_type: int, packet: bytes) -> _Segment | None:
     return _Segment(source, target, number, bool(rest[13] & _SYN), rest[(rest[12] >> 4) * 4 :])
 
 
-@dataclass
 class _Stream:
     """One direction of a connection."""
 
-    next: int
-    waiting: dict[int, bytes] = field(default_factory=dict)
+    def __init__(self, number: int) -> None:
+        #: Places are sequence numbers that do not begin again at 0.
+        self._next = number
+        self._early: list[tuple[int, bytes]] = []
 
     def take(self, number: int, data: bytes) -> Iterator[bytes]:
         """What is in order now that this segment is here: it may come late, early or twice."""
         if data:
-            self.waiting[number & 0xFFFF_FFFF] = data
-        moved = True
-        while moved:
-            moved = False
-            for start, piece in list(self.waiting.items()):
-                ahead = (start - self.next + _HALF) % (1 << 32) - _HALF
-                if ahead > 0:
-                    continue
-                del self.waiting[start]
-                piece = piece[-ahead:] if ahead else piece
-                if piece:
-                    self.next = (self.next + len(piece)) & 0xFFFF_FFFF
-                    moved = True
-                    yield piece
+            ahead = (number - self._next + _HALF) % (1 << 32) - _HALF
+            heappush(self._early, (self._next + ahead, data))
+        while self._early and self._early[0][0] <= self._next:
+            place, piece = heappop(self._early)
+            piece = piece[self._next - place :]
+            if piece:
+                self._next += len(piece)
+                yield piece
