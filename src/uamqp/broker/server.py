@@ -56,6 +56,11 @@ class Broker:
         tls_cert, tls_key: PEM files of a certificate and its key: listen with TLS.
         tls_client_ca: PEM file of an authority: demand client certificates of it, which also serve SASL EXTERNAL.
         **options: the fields of `BrokerOptions`.
+
+    Raises:
+        AddressError: the address, or what is said of TLS and WebSocket, cannot be.
+        Refused: the personality names a node twice.
+        TypeError, ValueError: there is no such option, or no such personality.
     """
 
     def __init__(
@@ -303,9 +308,12 @@ class Broker:
         return [[n.name, type(n).__name__.lower()] for n in self._nodes.values() if isinstance(n, Queue | Topic)]
 
     def add(self, node: Node) -> None:
-        """Enter a node into the table. Raises Refused."""
+        """Enter a node into the table. Raises Refused where the name is taken, or there are too many nodes."""
+        key = self._key(node.name)
+        if key in self._nodes:
+            raise Refused(NOT_ALLOWED, f"there is a node {shown(node.name)} already")
         self._check_room()
-        self._nodes[self._key(node.name)] = node
+        self._nodes[key] = node
 
     def _check_room(self) -> None:
         subscriptions = sum(len(n.subscriptions) for n in self._nodes.values() if isinstance(n, Topic))

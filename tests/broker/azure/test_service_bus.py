@@ -843,6 +843,19 @@ async def test_an_unknown_personality() -> None:
         Broker(personality="aws")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"queues": ["q"], "session_queues": ["Q"]},
+        {"queues": ["t"], "topics": {"t": []}},
+        {"topics": {"h": ["s"]}, "hubs": {"h": 1}},
+    ],
+)
+def test_a_name_is_declared_as_one_thing(options: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="already"):
+        Broker(personality=Azure(**options))
+
+
 async def test_batches(connection: amqp.Connection) -> None:
     inner = [Message(str(n)).encode() for n in range(3)]
     async with connection.sender("q") as sender:
