@@ -48,6 +48,11 @@ def test_lines_of_standard_input(url: str) -> None:
     assert uamqp("receive", url, "-c", "2").stdout == "first\nsecond\n"
 
 
+def test_standard_input_that_is_no_text(url: str) -> None:
+    result = runner.invoke(app, ["send", url], input=b"\xff\n")
+    assert result.exit_code == 1 and result.stderr.startswith("error: UnicodeDecodeError")
+
+
 def test_files_and_properties(url: str, tmp_path: Path) -> None:
     source = tmp_path / "data.json"
     source.write_bytes(b'{"a": 1}\xff')
@@ -128,6 +133,14 @@ def test_wrong_usage(url: str) -> None:
 )
 def test_wrong_usage_of_the_azure_personality(options: list[str]) -> None:
     assert run("broker", "--port", "0", *options)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "options", [["--queue", "x", "--topic", "x"], ["--personality", "azure", "--session-queue", "s", "--topic", "s/x"]]
+)
+def test_a_name_that_cannot_be_declared(options: list[str]) -> None:
+    code, _, err = run("broker", "--port", "0", *options)
+    assert code == 2 and "Error" in err
 
 
 @pytest.mark.parametrize("lock_duration", [None, "5"])

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..broker import Azure, Broker
+from ..broker import Azure, Broker, Refused
 from .common import console, reported
 
 
@@ -129,11 +129,15 @@ def _hubs(given: list[str] | None) -> dict[str, int]:
 
 
 async def _serve(host: str, port: int, queues: list[str], topics: list[str], **options: Any) -> None:
-    async with Broker(host, port, **options) as running:
+    try:
+        broker = Broker(host, port, **options)
         for name in queues:
-            running.queue(name)
+            broker.queue(name)
         for name in topics:
-            running.topic(name)
+            broker.topic(name)
+    except Refused as refused:
+        raise typer.BadParameter(refused.description) from None
+    async with broker as running:
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

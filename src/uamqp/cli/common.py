@@ -71,7 +71,7 @@ def reported() -> Iterator[None]:
     except AddressError as error:
         errors.print(f"error: {error}", markup=False)
         raise typer.Exit(EXIT_USAGE) from None
-    except (AMQPError, OSError) as error:
+    except (AMQPError, OSError, UnicodeError) as error:
         errors.print(f"error: {type(error).__name__}: {error}", markup=False)
         raise typer.Exit(EXIT_FAILED) from None
     except KeyboardInterrupt:
