@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import inspect
 import json
 import time
@@ -415,7 +414,7 @@ def _jwt_expiry(token: str) -> float | None:
         return None
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, binascii.Error):
+    except ValueError:
         return None
     expires = claims.get("exp") if isinstance(claims, dict) else None
     return float(expires) if isinstance(expires, int | float) else None
