@@ -768,7 +768,8 @@ class Message:
             self._write_changes(message, None)
         elif message._payload is not None:
             # Only what was changed since it was decoded is written anew, so that everything else keeps its types.
-            original = Message(message=codec.Message.decode(message._payload, message.message_format, LEGACY))
+            received = codec.Message.decode(message._payload, message.message_format, LEGACY)
+            original = Message(message=received, encoding=self._encoding)
             message = codec.Message.decode(message._payload, message.message_format)
             self._write_changes(message, original)
         return message
@@ -930,6 +931,11 @@ def _checked_dict(value: Any, name: str) -> Any:
     return value
 
 
+def _section_size(data: bytes) -> int:
+    """Bytes of a data section with these in it (spec 3.2.6)."""
+    return len(data) + (5 if len(data) < 256 else 8)
+
+
 class BatchMessage(Message):
     """Many messages that are sent as one, or as few: the batches of the Azure services (message format 0x80013700).
 
@@ -987,14 +993,16 @@ class BatchMessage(Message):
             MessageContentTooLarge: one message does not hold all, or, with `multi_messages`, even a single one.
         """
         items = [self._encoded(item) for item in self._body_gen or ()]
+        # Without items the envelope has an empty section.
+        envelope = self._envelope([]).get_message_encoded_size() - _section_size(b"")
         room = self.max_message_length - self.size_offset
         batches: list[list[bytes]] = [[]]
-        size = envelope = self._envelope([]).get_message_encoded_size()
+        size = envelope
         for item in items:
-            size += len(item)
+            size += _section_size(item)
             if size > room and self._multi_messages and batches[-1]:
                 batches.append([])
-                size = envelope + len(item)
+                size = envelope + _section_size(item)
             if size > room:
                 raise errors.MessageContentTooLarge
             batches[-1].append(item)
