@@ -73,9 +73,9 @@ class Storage:
         self._limit = limit
         self.used = 0
 
-    def has_room(self, size: int) -> bool:
-        """Whether a message of so many bytes still fits."""
-        return self.used + size + _OVERHEAD <= self._limit
+    def has_room(self, size: int, count: int = 1) -> bool:
+        """Whether so many messages of so many bytes together still fit."""
+        return self.used + size + count * _OVERHEAD <= self._limit
 
     def take(self, size: int) -> None:
         """A message came."""
@@ -183,7 +183,44 @@ class Node:
 
 
 class Store(Node):
-    """A node that clients receive from."""
+    """A node that clients receive from, and the limits of what it holds.
+
+    Attributes:
+        max_length: messages that it holds at most.
+        max_bytes: bytes of these.
+        length: messages that it holds, with those that clients have and did not settle.
+        size: bytes of these.
+    """
+
+    def __init__(self, name: str, *, max_length: int, max_bytes: int, storage: Storage) -> None:
+        super().__init__(name)
+        self.max_length = max_length
+        self.max_bytes = max_bytes
+        self.length = 0
+        self.size = 0
+        self._storage = storage
+
+    def lack(self, size: int, count: int = 1) -> str | None:
+        """Why it cannot hold so many messages more, of so many bytes together; None where it can."""
+        if self.length + count > self.max_length:
+            return f"it holds {self.length} messages"
+        if self.size + size > self.max_bytes:
+            return f"it holds {self.size} bytes"
+        if not self._storage.has_room(size, count):
+            return "the broker holds all it can"
+        return None
+
+    def _hold(self, payload: bytes) -> None:
+        """A message came."""
+        self.length += 1
+        self.size += len(payload)
+        self._storage.take(len(payload))
+
+    def _let_go(self, payload: bytes) -> None:
+        """A message went."""
+        self.length -= 1
+        self.size -= len(payload)
+        self._storage.give_back(len(payload))
 
     def dispatch(self) -> None:
         """Hand messages to those who have credit for them."""
@@ -206,8 +243,6 @@ class Queue(Store):
     """Keeps messages until a consumer accepts them; several consumers compete and are served in turn.
 
     Attributes:
-        length: messages in the queue and with consumers together.
-        size: bytes of these.
         next_expiry: when the first message expires that is ready to be delivered, or None. May be too early.
     """
 
@@ -223,13 +258,11 @@ class Queue(Store):
         storage: Storage | None = None,
         sweeper: Sweeper | None = None,
     ) -> None:
-        super().__init__(name)
-        self.max_length = max_length
-        self.max_bytes = max_bytes
+        storage = storage or Storage(max_bytes + max_length * _OVERHEAD)
+        super().__init__(name, max_length=max_length, max_bytes=max_bytes, storage=storage)
         self.max_deliveries = max_deliveries
         self.ttl = ttl
         self._dead_letter = dead_letter
-        self._storage = storage or Storage(max_bytes + max_length * _OVERHEAD)
         self._sweeper = sweeper
         #: What was never sent, in order, and what came back, by sequence: all of that is older than all of this.
         self._fresh: deque[Entry] = deque()
@@ -238,8 +271,6 @@ class Queue(Store):
         self._next_sequence = 0
         self._dispatching = False
         self._deleted = False
-        self.length = 0
-        self.size = 0
         self.next_expiry: float | None = None
 
     def __len__(self) -> int:
@@ -261,29 +292,18 @@ class Queue(Store):
         """Raise Refused where a message of so many bytes cannot be taken."""
         if self._deleted:
             raise Refused(RESOURCE_DELETED, f"the queue {shown(self.name)} was deleted")
-        if self._lacks(size) is not None:
+        if self.lack(size) is not None:
             self.expire()
-        lack = self._lacks(size)
+        lack = self.lack(size)
         if lack is not None:
             raise Refused(RESOURCE_LIMIT_EXCEEDED, f"the queue {shown(self.name)} is full: {lack}")
-
-    def _lacks(self, size: int) -> str | None:
-        if self.length >= self.max_length:
-            return f"it holds {self.length} messages"
-        if self.size + size > self.max_bytes:
-            return f"it holds {self.size} bytes"
-        if not self._storage.has_room(size):
-            return "the broker holds all it can"
-        return None
 
     def add(self, entry: Entry) -> None:
         """Take a message for which there is room."""
         if self.ttl is not None:
             limit = time.monotonic() + self.ttl
             entry.expires = limit if entry.expires is None else min(entry.expires, limit)
-        self.length += 1
-        self.size += len(entry.payload)
-        self._storage.take(len(entry.payload))
+        self._hold(entry.payload)
         entry.sequence = self._next_sequence
         self._next_sequence += 1
         self._fresh.append(entry)
@@ -418,9 +438,7 @@ class Queue(Store):
 
     def forget(self, entry: Entry) -> None:
         """A message is not ours any more."""
-        self.length -= 1
-        self.size -= len(entry.payload)
-        self._storage.give_back(len(entry.payload))
+        self._let_go(entry.payload)
 
     def purge(self) -> int:
         """Drop what is ready to be delivered; returns how many that were."""

@@ -40,7 +40,6 @@ class Entity(Store):
         subscriptions: those of a topic, which hands all its messages on; None for anything else.
         rules: what a subscription takes.
         dead_letters: gives the dead-letter queue; None for one that is that itself.
-        size: bytes of all messages.
         locks: the locks that receivers have.
         sessions: the sessions there are, and who waits for one.
     """
@@ -56,15 +55,11 @@ class Entity(Store):
         sweeper: Sweeper,
         wants_sessions: bool | None = None,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, max_length=max_length, max_bytes=max_bytes, storage=storage)
         self.terms = terms
         self.wants_sessions = wants_sessions
-        self.size = 0
         self.subscriptions: Subscriptions | None = None
         self.rules = Rules()
-        self._max_length = max_length
-        self._max_bytes = max_bytes
-        self._storage = storage
         self.dead_letters: Callable[[], Entity] | None = None
         self._messages: dict[int, Held] = {}
         self._ready = Ready(self._messages)
@@ -99,12 +94,9 @@ class Entity(Store):
                 raise Refused(NOT_ALLOWED, f"the entity {shown(self.name)} wants sessions, the message has none")
             count += 1
             size += len(held.payload)
-        if (
-            len(self._messages) + count > self._max_length
-            or self.size + size > self._max_bytes
-            or not self._storage.has_room(size)
-        ):
-            raise Refused(RESOURCE_LIMIT_EXCEEDED, f"the entity {shown(self.name)} is full")
+        lack = self.lack(size, count)
+        if lack is not None:
+            raise Refused(RESOURCE_LIMIT_EXCEEDED, f"the entity {shown(self.name)} is full: {lack}")
 
     def take(self, held: Held, due: float | None = None) -> None:
         """Take a message for which there is room, now or, if that is later, at `due` (`time.time`)."""
@@ -124,8 +116,7 @@ class Entity(Store):
         held.sequence = self._next_sequence
         self._next_sequence += 1
         self._messages[held.sequence] = held
-        self.size += len(held.payload)
-        self._storage.take(len(held.payload))
+        self._hold(held.payload)
 
     def _arrived(self, held: Held) -> None:
         if self.subscriptions is not None:
@@ -401,8 +392,7 @@ class Entity(Store):
     def _forget(self, held: Held) -> None:
         del self._messages[held.sequence]
         self._agenda.forget(self._lived_too_long, held.sequence)
-        self.size -= len(held.payload)
-        self._storage.give_back(len(held.payload))
+        self._let_go(held.payload)
 
     def want_subscriptions(self) -> None:
         """A subscription comes. Raises Refused where there are receivers, which only a queue has."""

@@ -57,17 +57,13 @@ class Partition(Store):
     """
 
     def __init__(self, hub: str, id: str, *, max_length: int, max_bytes: int, storage: Storage) -> None:
-        super().__init__(f"{hub}/Partitions/{id}")
+        super().__init__(f"{hub}/Partitions/{id}", max_length=max_length, max_bytes=max_bytes, storage=storage)
         self.hub = hub
         self.id = id
         self.events: deque[Event] = deque()
         self.next_sequence = 0
         self.next_offset = 0
         self.last: Event | None = None
-        self._max_length = max_length
-        self._max_bytes = max_bytes
-        self._storage = storage
-        self._size = 0
         self._receivers: list[EventReceiver] = []
         self._dispatching = False
 
@@ -85,25 +81,16 @@ class Partition(Store):
         message.annotations["x-opt-offset"] = str(self.next_offset)
         message.annotations["x-opt-enqueued-time"] = timestamp(now)
         event = Event(message.encode(), self.next_sequence, self.next_offset, now)
-        self._make_room(len(event.payload))
-        self._storage.take(len(event.payload))
-        self._size += len(event.payload)
+        while self.events and self.lack(len(event.payload)) is not None:
+            self._drop_first()
+        self._hold(event.payload)
         self.events.append(event)
         self.last = event
         self.next_sequence += 1
         self.next_offset += len(event.payload)
 
-    def _make_room(self, size: int) -> None:
-        events = self.events
-        while events and (
-            len(events) >= self._max_length or self._size + size > self._max_bytes or not self._storage.has_room(size)
-        ):
-            self._drop_first()
-
     def _drop_first(self) -> None:
-        event = self.events.popleft()
-        self._size -= len(event.payload)
-        self._storage.give_back(len(event.payload))
+        self._let_go(self.events.popleft().payload)
 
     def after(self, position: Position) -> int:
         """The sequence-number of the first event that the position lets through."""
