@@ -6,10 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-MANAGEMENT: Final = "$management"
-DEAD_LETTERS: Final = "$deadletterqueue"
-TRANSFER_DEAD_LETTERS: Final = "$transfer/$deadletterqueue"
-
 _FORM: Final = re.compile(
     r"(?P<name>[^$].*?)"
     r"(?:/consumergroups/(?P<group>[^/]+))?"

@@ -13,12 +13,13 @@ from ...engine.errors import NOT_FOUND
 from ...exceptions import DecodeError, EncodeError
 from ..expiry import expiry
 from ..nodes import Entry, Refused
-from ..peer import Service
+from ..peer import NOT_IMPLEMENTED, Service
 from ..services import answer
 from .conditions import ARGUMENT_ERROR, MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, SESSION_LOCK_LOST
 from .entity import Entity
-from .held import Held, arrival, timestamp, wall_clock
+from .held import Held, arrival
 from .locks import Lock, token_of
+from .moments import timestamp, wall_clock
 
 if TYPE_CHECKING:
     from ..peer import Peer
@@ -60,7 +61,7 @@ class EntityManagement(Service):
     def _answer(self, operation: str, body: Body) -> tuple[int, str, str | None, Body | None]:
         act = _OPERATIONS.get(operation)
         if act is None:
-            return 501, f"the operation {operation!r} is not implemented", "amqp:not-implemented", None
+            return 501, f"the operation {operation!r} is not implemented", NOT_IMPLEMENTED, None
         try:
             told = act(self, body)
         except Refused as refused:

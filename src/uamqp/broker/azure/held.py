@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ...codec.message import Message, header_section
 from ...codec.primitives import encode
 from ...codec.sections import APPLICATION_PROPERTIES, HEADER, MAP_SECTIONS
-from ...codec.values import Described, Timestamp, UByte, UInt
+from ...codec.values import Described, UByte, UInt
 from ...exceptions import EncodeError
 from ..nodes import Entry
+from .moments import timestamp, wall_clock
 
 if TYPE_CHECKING:
     from .locks import Lock
@@ -24,16 +25,6 @@ SCHEDULED: Final = 2
 _SCHEDULED_ENQUEUE_TIME: Final = "x-opt-scheduled-enqueue-time"
 
 _PROPERTIES: Final = MAP_SECTIONS[APPLICATION_PROPERTIES]
-
-
-def timestamp(when: float) -> Timestamp:
-    """A moment of `time.time` as it is on the wire."""
-    return Timestamp(int(when * 1000))
-
-
-def wall_clock(when: float) -> float:
-    """A moment of `time.monotonic` as one of `time.time`."""
-    return time.time() + when - time.monotonic()
 
 
 class Held:

@@ -16,7 +16,7 @@ from ...exceptions import AMQPError
 from ..nodes import Entry, Node, Refused, Store, shown
 from ..peer import Outlet
 from .batch import unpacked
-from .held import timestamp
+from .moments import timestamp
 from .selector import Position
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from ...codec.message import Message
 from ...codec.values import Array, Int
 from ..nodes import Refused
 from ..peer import Service
-from ..services import answer
-from .address import MANAGEMENT
-from .held import timestamp
+from ..services import MANAGEMENT, answer
 from .hub import Hub, Partition
+from .moments import timestamp
 
 if TYPE_CHECKING:
     from ..peer import Peer

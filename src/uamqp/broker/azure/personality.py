@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...engine.errors import NOT_ALLOWED, NOT_FOUND
 from ..nodes import Node, Refused, shown
 from ..personality import Personality
-from ..services import ClaimsBasedSecurity
+from ..services import MANAGEMENT, ClaimsBasedSecurity
 from .address import Address, parse
 from .entity import Entity
 from .entity_management import EntityManagement
@@ -160,7 +160,7 @@ class AzurePersonality(Personality):
         return node
 
     def _management(self, entity: Entity) -> EntityManagement:
-        name = f"{entity.name}/$management"
+        name = f"{entity.name}/{MANAGEMENT}"
         node = self.broker.find(name)
         if not isinstance(node, EntityManagement):
             node = EntityManagement(name, entity)

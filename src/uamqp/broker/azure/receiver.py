@@ -10,7 +10,8 @@ from ...engine.sender import SenderEndpoint
 from ...exceptions import AMQPError
 from ..peer import Outlet
 from .entity import Entity
-from .held import Held, wall_clock
+from .held import Held
+from .moments import wall_clock
 from .sessions import Session
 
 SESSION_FILTER: Final = "com.microsoft:session-filter"
