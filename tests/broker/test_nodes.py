@@ -363,6 +363,15 @@ def test_two_full_queues_that_bury_each_other_come_to_an_end() -> None:
     assert queues["b"].length == len(queues["b"]) <= 2
 
 
+def test_consumers_may_add_so_much_and_no_more() -> None:
+    q = queue()
+    consumer = attach(q)
+    fill(q, b"\x00\x53\x75\xa0\x01x")
+    for n in range(10):
+        settle(q, consumer, consumer.got[n], Modified(message_annotations={Symbol(f"a{n}"): "x" * 20_000}))
+    assert list(consumer.got[0].annotations) == ["a0", "a1", "a2"]
+
+
 # -- what is sent again -----------------------------------------------------------------------------------------------
 
 

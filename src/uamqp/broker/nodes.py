@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..codec.definitions import ACCEPTED, Accepted, Modified, Rejected, Released
 from ..codec.message import Message, header_section
+from ..codec.primitives import encode
 from ..codec.values import Symbol, UInt
 from ..engine.delivery import OutgoingDelivery, State
 from ..engine.errors import RESOURCE_LIMIT_EXCEEDED
@@ -33,6 +34,9 @@ DEAD_LETTER_SOURCE: Final = Symbol("x-opt-dead-letter-source")
 #: Characters of a description that is sent to a client: it must fit in the smallest frame (512 bytes) in any script.
 MAX_DESCRIPTION: Final = 100
 _MAX_NAME: Final = 40
+
+#: Bytes that consumers may add to a message, which count nowhere.
+MAX_ADDED: Final = 64 * 1024
 
 #: Bytes that a message costs besides its payload, roughly.
 _OVERHEAD: Final = 256
@@ -95,7 +99,7 @@ class Entry:
         failures: deliveries that failed.
         delivered: it was sent to a consumer before.
         sequence: its place in the queue.
-        annotations: message annotations that consumers added.
+        annotations: message annotations that consumers added, `MAX_ADDED` bytes at most.
         excluded: consumers that must not get it (again).
     """
 
@@ -402,7 +406,9 @@ class Queue(Store):
             entry.exclude(consumer)
         if outcome.delivery_failed:
             entry.failures += 1
-        entry.annotations.update(outcome.message_annotations or {})
+        annotations = {**entry.annotations, **(outcome.message_annotations or {})}
+        if len(encode(annotations)) <= MAX_ADDED:
+            entry.annotations = annotations
 
     # -- expiry and the end --------------------------------------------------------------------------------------
 

@@ -155,6 +155,15 @@ async def test_receivers_may_set_properties(connection: amqp.Connection) -> None
         assert again.message.application_properties == {"a": 1, "b": 2}
 
 
+async def test_receivers_may_set_so_much_and_no_more(connection: amqp.Connection) -> None:
+    await put(connection, "q", "x")
+    async with receiver(connection) as link:
+        for n in range(5):
+            (delivery,) = await take(link)
+            delivery.modify(annotations={f"p{n}": "x" * 20_000})
+        assert sorted((await take(link))[0].message.application_properties) == ["p0", "p1", "p2"]
+
+
 async def test_rejected_messages_are_dead_lettered(connection: amqp.Connection) -> None:
     await put(connection, "q", Message("1", header=Header(ttl=60_000)), "2", "3")
     async with receiver(connection) as link:

@@ -12,7 +12,7 @@ from ...codec.primitives import encode
 from ...codec.sections import APPLICATION_PROPERTIES, HEADER, MAP_SECTIONS
 from ...codec.values import Described, UByte, UInt
 from ...exceptions import EncodeError
-from ..nodes import Entry
+from ..nodes import MAX_ADDED, Entry
 from .moments import timestamp, wall_clock
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Held:
         expires: when it expires (`time.monotonic`), or None.
         failures: deliveries that failed.
         lock: who has it, or None.
-        properties: application properties that receivers set.
+        properties: application properties that receivers set, `MAX_ADDED` bytes at most.
         annotations: message annotations beside those that each message gets.
     """
 
@@ -69,13 +69,16 @@ class Held:
         self.annotations: dict[Any, Any] = {}
 
     def set_properties(self, properties: Mapping[Any, Any]) -> None:
-        """Set application properties; what cannot be one is passed over."""
+        """Set application properties; what cannot be one is passed over, and all where they become too many."""
+        added = dict(self.properties)
         for key, value in properties.items():
             try:
                 _PROPERTIES.encode({key: value}, 0)
             except EncodeError:
                 continue
-            self.properties[str(key)] = value
+            added[str(key)] = value
+        if len(_PROPERTIES.encode(added, 0)) <= MAX_ADDED:
+            self.properties = added
 
     def encode(self, *, locked_until: float | None = None, peeked: bool = False) -> bytes:
         """The message with all that an entity says of it; `locked_until` by `time.monotonic`."""
