@@ -213,6 +213,20 @@ async def test_dead_letters(start: Starter) -> None:
     }
 
 
+async def test_subscriptions_and_temporary_queues_have_dead_letters(start: Starter) -> None:
+    broker = await start(dead_letter="dead", max_deliveries=2)
+    topic = broker.topic("t")
+    async with client(broker) as connection:
+        for address in ("t", None):
+            async with connection.receiver(address, dynamic=address is None) as receiver:
+                await put(connection, receiver.address, "rejected", "failed")
+                (await receiver.receive()).reject("app:bad")
+                for _ in range(2):
+                    (await receiver.receive()).modify(delivery_failed=True)
+                assert await take(connection, "dead", 2) == ["rejected", "failed"]
+    assert topic.subscriptions == []
+
+
 async def test_a_dead_letter_queue_of_ones_own(broker: Broker) -> None:
     broker.queue("q", dead_letter="t", max_deliveries=1)
     broker.topic("t")

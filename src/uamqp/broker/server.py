@@ -236,17 +236,13 @@ class Broker:
             if not isinstance(node, Queue):
                 raise Refused(NOT_ALLOWED, f"{shown(name)} is not a queue")
             return node
-        options = self.options
-        target = options.dead_letter if dead_letter is None else dead_letter
-        queue = Queue(
+        queue = self.make_queue(
             name,
-            max_length=options.max_queue_length if max_length is None else max_length,
-            max_bytes=options.max_queue_bytes if max_bytes is None else max_bytes,
-            max_deliveries=options.max_deliveries if max_deliveries is None else max_deliveries,
-            dead_letter=None if target is None or target == name else self._burier(target),
+            max_length=max_length,
+            max_bytes=max_bytes,
+            max_deliveries=max_deliveries,
+            dead_letter=dead_letter,
             ttl=ttl,
-            storage=self.storage,
-            sweeper=self.sweeper,
         )
         self.add(queue)
         return queue
@@ -279,13 +275,26 @@ class Broker:
         for key in [key for key in self._nodes if key == whole or self.personality.is_part(key, whole)]:
             self._nodes.pop(key).close()
 
-    def make_queue(self, name: str) -> Queue:
-        """A queue with the default terms that is not in the table of nodes."""
+    def make_queue(
+        self,
+        name: str,
+        *,
+        max_length: int | None = None,
+        max_bytes: int | None = None,
+        max_deliveries: int | None = None,
+        dead_letter: str | None = None,
+        ttl: float | None = None,
+    ) -> Queue:
+        """A queue that is not in the table of nodes; arguments as in `queue`."""
         options = self.options
+        target = options.dead_letter if dead_letter is None else dead_letter
         return Queue(
             name,
-            max_length=options.max_queue_length,
-            max_bytes=options.max_queue_bytes,
+            max_length=options.max_queue_length if max_length is None else max_length,
+            max_bytes=options.max_queue_bytes if max_bytes is None else max_bytes,
+            max_deliveries=options.max_deliveries if max_deliveries is None else max_deliveries,
+            dead_letter=None if target is None or target == name else self._burier(target),
+            ttl=ttl,
             storage=self.storage,
             sweeper=self.sweeper,
         )
