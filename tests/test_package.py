@@ -33,6 +33,8 @@ LEGACY = {
     "_blocking",
     "_blocking_link",
     "_legacy",
+    "_message_body",
+    "_message_fields",
     "_platform",
     "_signatures",
     "address",

@@ -25,6 +25,9 @@ from .codec.values import (
     UShort,
 )
 
+#: Text as programs may give it.
+Text = str | bytes
+
 _INT32: Final = range(-(1 << 31), 1 << 31)
 _INT64: Final = range(-(1 << 63), 1 << 63)
 
@@ -92,12 +95,22 @@ def outgoing(value: Any, encoding: str = "UTF-8") -> Any:
     return value.to_codec() if isinstance(value, Wrapper) else value
 
 
-def text(value: str | bytes, encoding: str = "UTF-8") -> str:
+def as_received(value: Any, encoding: str) -> Any:
+    """A value that was given, as it is shown after it went over the wire."""
+    return incoming(outgoing(value, encoding))
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is text in either form."""
+    return isinstance(value, str | bytes)
+
+
+def text(value: Text, encoding: str = "UTF-8") -> str:
     """Text given as str or bytes."""
     return value if isinstance(value, str) else value.decode(encoding)
 
 
-def octets(value: str | bytes, encoding: str = "UTF-8") -> bytes:
+def octets(value: Text, encoding: str = "UTF-8") -> bytes:
     """Text given as str or bytes, as the uamqp 1.6 API shows it."""
     return value.encode(encoding) if isinstance(value, str) else value
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from operator import attrgetter
-from typing import Any, ClassVar, Final, Self, cast
-from uuid import UUID
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Self, cast
 
 from . import constants, errors
-from ._legacy import Wrapper, fields, incoming, octets, outgoing, text
+from ._legacy import Text, fields
+from ._message_body import Body, body_of, make_body, same_body
+from ._message_body import DataBody as DataBody
+from ._message_body import MessageBody as MessageBody
+from ._message_body import SequenceBody as SequenceBody
+from ._message_body import ValueBody as ValueBody
+from ._message_fields import NO_VALUES, values_of
+from ._message_fields import MessageHeader as MessageHeader
+from ._message_fields import MessageProperties as MessageProperties
 from .codec import message as codec
 from .codec.hot_sections import lone_data
 from .codec.primitives import LEGACY
 from .constants import MessageBodyType, MessageState
 from .engine.delivery import IncomingDelivery
 
-_log = logging.getLogger(__name__)
-
-Text = str | bytes
 Settler = Callable[[errors.MessageResponse], None]
 
 
@@ -38,415 +40,6 @@ _BLANK: Final = codec.Message()
 _NEW: Final = MessageState.WaitingToBeSent
 _UNSETTLED: Final = MessageState.ReceivedUnsettled
 _SETTLED: Final = MessageState.ReceivedSettled
-
-
-class MessageBody:
-    """What the three kinds of body have in common."""
-
-    _type: ClassVar[MessageBodyType]
-    #: Whether the content was decoded: then it is shown as it is.
-    _decoded = False
-
-    def __init__(self, c_message: Any = None, encoding: str = "UTF-8") -> None:
-        self._encoding = encoding
-
-    @property
-    def type(self) -> MessageBodyType:
-        """Which kind it is."""
-        return self._type
-
-    @property
-    def data(self) -> Any:
-        """The content."""
-        raise NotImplementedError
-
-    def _shown(self, value: Any) -> Any:
-        """A value of the content as it is read: the same before it is sent as after it was received."""
-        return value if self._decoded else _as_received(value, self._encoding)
-
-
-class DataBody(MessageBody):
-    """A body of bytes in one or more sections.
-
-    Args:
-        c_message: the sections, bytes or str; or a message that has them.
-        encoding: of str.
-    """
-
-    _type = MessageBodyType.Data
-
-    def __init__(self, c_message: Iterable[Text] | codec.Message = (), encoding: str = "UTF-8") -> None:
-        super().__init__(c_message, encoding)
-        self._sections: list[bytes] = []
-        for section in c_message.data_sections if isinstance(c_message, codec.Message) else c_message:
-            self.append(section)
-
-    @classmethod
-    def _of(cls, sections: list[bytes], encoding: str) -> Self:
-        body = cls.__new__(cls)
-        body._encoding = encoding
-        body._sections = sections
-        return body
-
-    def append(self, data: Text) -> None:
-        """Add a section."""
-        self._sections.append(octets(data, self._encoding))
-
-    @property
-    def data(self) -> Iterator[bytes]:
-        """The sections one by one."""
-        yield from self._sections
-
-    def __str__(self) -> str:
-        return bytes(self).decode(self._encoding)
-
-    def __bytes__(self) -> bytes:
-        return b"".join(self._sections)
-
-    def __len__(self) -> int:
-        return len(self._sections)
-
-    def __getitem__(self, index: int) -> bytes:
-        return self._sections[index]
-
-    def _to_codec(self) -> codec.Data:
-        # AMQP has no body of no sections.
-        return codec.Data(self._sections or [b""])
-
-
-class SequenceBody(MessageBody):
-    """A body of lists in one or more sections.
-
-    Args:
-        c_message: the lists; or a message that has them.
-        encoding: of bytes that are text.
-    """
-
-    _type = MessageBodyType.Sequence
-
-    def __init__(self, c_message: Iterable[list[Any]] | codec.Message = (), encoding: str = "UTF-8") -> None:
-        super().__init__(c_message, encoding)
-        self._sections: list[list[Any]] = []
-        for section in c_message.sequence_sections if isinstance(c_message, codec.Message) else c_message:
-            self.append(section)
-
-    def append(self, data: list[Any]) -> None:
-        """Add a section."""
-        self._sections.append(list(data))
-
-    @property
-    def data(self) -> Iterator[list[Any]]:
-        """The sections one by one, text in them as bytes."""
-        for section in self._sections:
-            yield self._shown(section)
-
-    def __str__(self) -> str:
-        return bytes(self).decode(self._encoding)
-
-    def __bytes__(self) -> bytes:
-        return b"".join(_printed(item) for section in self.data for item in section)
-
-    def __len__(self) -> int:
-        return len(self._sections)
-
-    def __getitem__(self, index: int) -> list[Any]:
-        return cast("list[Any]", self._shown(self._sections[index]))
-
-    def _to_codec(self) -> codec.Sequence:
-        return codec.Sequence([outgoing(section, self._encoding) for section in self._sections] or [[]])
-
-
-class ValueBody(MessageBody):
-    """A body of one value of any type.
-
-    Args:
-        c_message: the value; or a message that has it.
-        encoding: of bytes that are text.
-    """
-
-    _type = MessageBodyType.Value
-
-    def __init__(self, c_message: Any = None, encoding: str = "UTF-8") -> None:
-        super().__init__(c_message, encoding)
-        self._value = c_message.body if isinstance(c_message, codec.Message) else c_message
-
-    def set(self, value: Any) -> None:
-        """Make it another value."""
-        self._value = value
-
-    @property
-    def data(self) -> Any:
-        """The value, text in it as bytes."""
-        return self._shown(self._value)
-
-    def __str__(self) -> str:
-        return bytes(self).decode(self._encoding)
-
-    def __bytes__(self) -> bytes:
-        value = self.data
-        return _printed(value) if value else b""
-
-    def _to_codec(self) -> codec.Value:
-        return codec.Value(outgoing(self._value, self._encoding))
-
-
-Body = DataBody | SequenceBody | ValueBody
-
-
-def _as_received(value: Any, encoding: str) -> Any:
-    return incoming(outgoing(value, encoding))
-
-
-def _printed(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str | bytes)
-
-
-def _make_body(value: Any, body_type: MessageBodyType | None, encoding: str) -> Body | bytes:
-    """The body for what the constructor of `Message` was given. Raises TypeError for what `body_type` cannot hold."""
-    if body_type is None and isinstance(value, (bytes, str)):
-        return value if isinstance(value, bytes) else value.encode(encoding)
-    texts = isinstance(value, list) and all(_is_text(item) for item in value)
-    if body_type is MessageBodyType.Data or (body_type is None and texts):
-        if not (_is_text(value) or texts):
-            raise TypeError(
-                "For MessageBodyType.Data, the body must be str or bytes or list of str or bytes, "
-                f"not {type(value).__name__}."
-            )
-        return DataBody([value] if _is_text(value) else value, encoding)
-    if body_type is MessageBodyType.Sequence:
-        if not isinstance(value, list):
-            raise TypeError(
-                f"For MessageBodyType.Sequence, the body must be list or list of lists, not {type(value).__name__}."
-            )
-        lists = bool(value) and all(isinstance(item, list) for item in value)
-        return SequenceBody(value if lists else [value], encoding)
-    if body_type not in (None, MessageBodyType.Value):
-        raise ValueError(f"Unsupported MessageBodyType: {body_type}")
-    return ValueBody(value, encoding)
-
-
-def _body_of(message: codec.Message, encoding: str) -> Body:
-    parts = message._body_parts()
-    body: Body
-    if isinstance(parts, codec.Data):
-        return DataBody._of(parts.sections, encoding)
-    if isinstance(parts, codec.Sequence):
-        body = SequenceBody(parts.sections, encoding)
-    else:
-        body = ValueBody(parts.value, encoding)
-    body._decoded = True
-    return body
-
-
-class MessageProperties:
-    """The standard properties of a message (spec 3.2.4). Text reads back as bytes.
-
-    Attributes:
-        message_id, correlation_id: str, bytes, int or UUID.
-        user_id: who sent it; any bytes.
-        to, subject, reply_to, content_type, content_encoding, group_id, reply_to_group_id: str or bytes.
-        absolute_expiry_time, creation_time: milliseconds since 1970-01-01 UTC.
-        group_sequence: its place in its group.
-
-    Args:
-        properties: decoded properties to take all of these from.
-
-    Raises:
-        TypeError: a value has the wrong type.
-    """
-
-    _IDS = ("message_id", "correlation_id")
-    _TEXTS = (
-        *("to", "reply_to", "subject", "user_id"),
-        *("content_type", "content_encoding", "group_id", "reply_to_group_id"),
-    )
-    _NUMBERS = ("absolute_expiry_time", "creation_time", "group_sequence")
-    _ALL = (
-        *("message_id", "user_id", "to", "subject", "reply_to", "correlation_id", "content_type", "content_encoding"),
-        *("absolute_expiry_time", "creation_time", "group_id", "group_sequence", "reply_to_group_id"),
-    )
-
-    message_id: Any
-    user_id: Any
-    to: Any
-    subject: Any
-    reply_to: Any
-    correlation_id: Any
-    content_type: Any
-    content_encoding: Any
-    absolute_expiry_time: Any
-    creation_time: Any
-    group_id: Any
-    group_sequence: Any
-    reply_to_group_id: Any
-
-    def __init__(
-        self,
-        message_id: Text | int | UUID | None = None,
-        user_id: Text | None = None,
-        to: Text | None = None,
-        subject: Text | None = None,
-        reply_to: Text | None = None,
-        correlation_id: Text | int | UUID | None = None,
-        content_type: Text | None = None,
-        content_encoding: Text | None = None,
-        absolute_expiry_time: int | None = None,
-        creation_time: int | None = None,
-        group_id: Text | None = None,
-        group_sequence: int | None = None,
-        reply_to_group_id: Text | None = None,
-        properties: codec.Properties | None = None,
-        encoding: str = "UTF-8",
-    ) -> None:
-        if properties is not None:
-            self._take(_values_of(properties), encoding)
-            return
-        self._encoding = encoding
-        self.message_id = message_id
-        self.user_id = user_id
-        self.to = to
-        self.subject = subject
-        self.reply_to = reply_to
-        self.correlation_id = correlation_id
-        self.content_type = content_type
-        self.content_encoding = content_encoding
-        self.absolute_expiry_time = absolute_expiry_time
-        self.creation_time = creation_time
-        self.group_id = group_id
-        self.group_sequence = group_sequence
-        self.reply_to_group_id = reply_to_group_id
-
-    @classmethod
-    def _received(cls, values: tuple[Any, ...], encoding: str) -> Self:
-        """Those of a received message, without the detour of the constructor."""
-        received = cls.__new__(cls)
-        received._take(values, encoding)
-        return received
-
-    def _take(self, values: tuple[Any, ...], encoding: str) -> None:
-        # What was decoded needs no look.
-        attributes = self.__dict__
-        attributes["_encoding"] = encoding
-        for name, value in zip(self._ALL, values, strict=True):
-            if isinstance(value, str):
-                attributes[name] = value.encode()
-            else:
-                attributes[name] = None if value is None else incoming(value)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if value is not None:
-            if isinstance(value, Wrapper):
-                # Each property has one type, so there is nothing that this one could choose.
-                value = incoming(value.to_codec())
-            if name in self._TEXTS:
-                if not _is_text(value):
-                    raise TypeError(f"{name} must be str or bytes, not {type(value).__name__}.")
-                value = octets(value, self._encoding)
-            elif name in self._IDS:
-                value = _as_received(value, self._encoding)
-                if not isinstance(value, bytes | int | UUID):
-                    raise TypeError(f"{name} must be str, bytes, int or UUID, not {type(value).__name__}.")
-            elif name in self._NUMBERS:
-                if not isinstance(value, int):
-                    raise TypeError(f"{name} must be int, not {type(value).__name__}.")
-                value = int(value)
-        object.__setattr__(self, name, value)
-
-    def get_properties_obj(self) -> codec.Properties:
-        """The properties as the codec takes them."""
-        encoding = self._encoding
-
-        def named(value: bytes | None) -> str | None:
-            return None if value is None else text(value, encoding)
-
-        def identity(value: Any) -> Any:
-            return outgoing(value, encoding) if isinstance(value, bytes) else value
-
-        return codec.Properties(
-            message_id=identity(self.message_id),
-            user_id=self.user_id,
-            to=named(self.to),
-            subject=named(self.subject),
-            reply_to=named(self.reply_to),
-            correlation_id=identity(self.correlation_id),
-            content_type=named(self.content_type),
-            content_encoding=named(self.content_encoding),
-            absolute_expiry_time=self.absolute_expiry_time,
-            creation_time=self.creation_time,
-            group_id=named(self.group_id),
-            group_sequence=self.group_sequence,
-            reply_to_group_id=named(self.reply_to_group_id),
-        )
-
-    def _values(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._ALL}
-
-    def __str__(self) -> str:
-        return str(self._values())
-
-    def __repr__(self) -> str:
-        set_ones = ", ".join(f"{name}={value!r}" for name, value in self._values().items() if value is not None)
-        return f"MessageProperties({set_ones})"
-
-
-_values_of: Final[Callable[[codec.Properties], tuple[Any, ...]]] = attrgetter(*MessageProperties._ALL)
-_NO_VALUES: Final = _values_of(codec.Properties())
-
-
-class MessageHeader:
-    """How a message is to be carried (spec 3.2.1).
-
-    Attributes:
-        delivery_count: deliveries before this one that failed.
-        time_to_live: milliseconds; `ttl` is the same.
-        first_acquirer, durable: bool, or None.
-        priority: 0 to 9, or None.
-
-    Args:
-        header: a decoded header to take all of these from.
-    """
-
-    def __init__(self, header: codec.Header | None = None) -> None:
-        self.delivery_count: int | None = 0
-        self.time_to_live: int | None = None
-        self.first_acquirer: bool | None = None
-        self.durable: bool | None = None
-        self.priority: int | None = None
-        if header is not None:
-            self.delivery_count = header.delivery_count or 0
-            self.time_to_live = header.ttl
-            self.first_acquirer = header.first_acquirer
-            self.durable = header.durable
-            self.priority = header.priority
-
-    @property
-    def ttl(self) -> int | None:
-        """The time to live."""
-        return self.time_to_live
-
-    def get_header_obj(self) -> codec.Header:
-        """The header as the codec takes it."""
-        return codec.Header(
-            durable=self.durable,
-            priority=self.priority,
-            ttl=self.time_to_live,
-            first_acquirer=self.first_acquirer,
-            delivery_count=self.delivery_count or None,
-        )
-
-    def _values(self) -> dict[str, Any]:
-        return dict(self.__dict__)
-
-    def __str__(self) -> str:
-        return str(self._values())
-
-    def __repr__(self) -> str:
-        set_ones = ", ".join(f"{name}={value!r}" for name, value in self._values().items() if value is not None)
-        return f"<MessageHeader {set_ones}>"
 
 
 class Message:
@@ -534,7 +127,7 @@ class Message:
         if body_type is None and type(body) is bytes:
             self._body_value = body
         else:
-            self._body_value = _make_body(body, body_type, encoding)
+            self._body_value = make_body(body, body_type, encoding)
         if msg_format is not None:
             self._msg_format = msg_format
         if delivery_no is not None:
@@ -611,8 +204,8 @@ class Message:
         return self._message or _BLANK
 
     def _read_properties(self) -> MessageProperties | None:
-        values = _values_of(self._original().properties)
-        return None if values == _NO_VALUES else MessageProperties._received(values, self._encoding)
+        values = values_of(self._original().properties)
+        return None if values == NO_VALUES else MessageProperties._received(values, self._encoding)
 
     def _read_header(self) -> MessageHeader | None:
         header = self._original().header
@@ -713,7 +306,7 @@ class Message:
         if isinstance(body, bytes):
             body = self._body_value = DataBody([body], self._encoding)
         elif body is None and self._message is not None:
-            body = self._body_value = _body_of(self._message, self._encoding)
+            body = self._body_value = body_of(self._message, self._encoding)
         return body
 
     def _body_data(self, kind: MessageBodyType) -> Any:
@@ -787,7 +380,7 @@ class Message:
             value = getattr(self, name)
             if original is None or value != getattr(original, name):
                 setattr(message, name, fields(value, encoding))
-        if body is not None and (original is None or not _same_body(body, original._body)):
+        if body is not None and (original is None or not same_body(body, original._body)):
             message.body = body._to_codec()
 
     def encode_message(self) -> bytes:
@@ -919,10 +512,6 @@ class Message:
 
 def _either(first: Any, second: Any) -> Any:
     return second if first is None else first
-
-
-def _same_body(first: Body, second: Body | None) -> bool:
-    return type(first) is type(second) and first.__dict__ == second.__dict__
 
 
 def _checked_dict(value: Any, name: str) -> Any:

@@ -1,0 +1,218 @@
+"""Properties and header of messages of the uamqp 1.6 API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
+from typing import Any, Final, Self
+from uuid import UUID
+
+from ._legacy import Text, Wrapper, as_received, incoming, is_text, octets, outgoing, text
+from .codec import message as codec
+
+
+class MessageProperties:
+    """The standard properties of a message (spec 3.2.4). Text reads back as bytes.
+
+    Attributes:
+        message_id, correlation_id: str, bytes, int or UUID.
+        user_id: who sent it; any bytes.
+        to, subject, reply_to, content_type, content_encoding, group_id, reply_to_group_id: str or bytes.
+        absolute_expiry_time, creation_time: milliseconds since 1970-01-01 UTC.
+        group_sequence: its place in its group.
+
+    Args:
+        properties: decoded properties to take all of these from.
+
+    Raises:
+        TypeError: a value has the wrong type.
+    """
+
+    _IDS = ("message_id", "correlation_id")
+    _TEXTS = (
+        *("to", "reply_to", "subject", "user_id"),
+        *("content_type", "content_encoding", "group_id", "reply_to_group_id"),
+    )
+    _NUMBERS = ("absolute_expiry_time", "creation_time", "group_sequence")
+    _ALL = (
+        *("message_id", "user_id", "to", "subject", "reply_to", "correlation_id", "content_type", "content_encoding"),
+        *("absolute_expiry_time", "creation_time", "group_id", "group_sequence", "reply_to_group_id"),
+    )
+
+    message_id: Any
+    user_id: Any
+    to: Any
+    subject: Any
+    reply_to: Any
+    correlation_id: Any
+    content_type: Any
+    content_encoding: Any
+    absolute_expiry_time: Any
+    creation_time: Any
+    group_id: Any
+    group_sequence: Any
+    reply_to_group_id: Any
+
+    def __init__(
+        self,
+        message_id: Text | int | UUID | None = None,
+        user_id: Text | None = None,
+        to: Text | None = None,
+        subject: Text | None = None,
+        reply_to: Text | None = None,
+        correlation_id: Text | int | UUID | None = None,
+        content_type: Text | None = None,
+        content_encoding: Text | None = None,
+        absolute_expiry_time: int | None = None,
+        creation_time: int | None = None,
+        group_id: Text | None = None,
+        group_sequence: int | None = None,
+        reply_to_group_id: Text | None = None,
+        properties: codec.Properties | None = None,
+        encoding: str = "UTF-8",
+    ) -> None:
+        if properties is not None:
+            self._take(values_of(properties), encoding)
+            return
+        self._encoding = encoding
+        self.message_id = message_id
+        self.user_id = user_id
+        self.to = to
+        self.subject = subject
+        self.reply_to = reply_to
+        self.correlation_id = correlation_id
+        self.content_type = content_type
+        self.content_encoding = content_encoding
+        self.absolute_expiry_time = absolute_expiry_time
+        self.creation_time = creation_time
+        self.group_id = group_id
+        self.group_sequence = group_sequence
+        self.reply_to_group_id = reply_to_group_id
+
+    @classmethod
+    def _received(cls, values: tuple[Any, ...], encoding: str) -> Self:
+        """Those of a received message, without the detour of the constructor."""
+        received = cls.__new__(cls)
+        received._take(values, encoding)
+        return received
+
+    def _take(self, values: tuple[Any, ...], encoding: str) -> None:
+        # What was decoded needs no look.
+        attributes = self.__dict__
+        attributes["_encoding"] = encoding
+        for name, value in zip(self._ALL, values, strict=True):
+            if isinstance(value, str):
+                attributes[name] = value.encode()
+            else:
+                attributes[name] = None if value is None else incoming(value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if value is not None:
+            if isinstance(value, Wrapper):
+                # Each property has one type, so there is nothing that this one could choose.
+                value = incoming(value.to_codec())
+            if name in self._TEXTS:
+                if not is_text(value):
+                    raise TypeError(f"{name} must be str or bytes, not {type(value).__name__}.")
+                value = octets(value, self._encoding)
+            elif name in self._IDS:
+                value = as_received(value, self._encoding)
+                if not isinstance(value, bytes | int | UUID):
+                    raise TypeError(f"{name} must be str, bytes, int or UUID, not {type(value).__name__}.")
+            elif name in self._NUMBERS:
+                if not isinstance(value, int):
+                    raise TypeError(f"{name} must be int, not {type(value).__name__}.")
+                value = int(value)
+        object.__setattr__(self, name, value)
+
+    def get_properties_obj(self) -> codec.Properties:
+        """The properties as the codec takes them."""
+        encoding = self._encoding
+
+        def named(value: bytes | None) -> str | None:
+            return None if value is None else text(value, encoding)
+
+        def identity(value: Any) -> Any:
+            return outgoing(value, encoding) if isinstance(value, bytes) else value
+
+        return codec.Properties(
+            message_id=identity(self.message_id),
+            user_id=self.user_id,
+            to=named(self.to),
+            subject=named(self.subject),
+            reply_to=named(self.reply_to),
+            correlation_id=identity(self.correlation_id),
+            content_type=named(self.content_type),
+            content_encoding=named(self.content_encoding),
+            absolute_expiry_time=self.absolute_expiry_time,
+            creation_time=self.creation_time,
+            group_id=named(self.group_id),
+            group_sequence=self.group_sequence,
+            reply_to_group_id=named(self.reply_to_group_id),
+        )
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._ALL}
+
+    def __str__(self) -> str:
+        return str(self._values())
+
+    def __repr__(self) -> str:
+        return f"MessageProperties({', '.join(_set_ones(self._values()))})"
+
+
+#: All of them, in the order of the specification; and those of a message that has none.
+values_of: Final[Callable[[codec.Properties], tuple[Any, ...]]] = attrgetter(*MessageProperties._ALL)
+NO_VALUES: Final = values_of(codec.Properties())
+
+
+class MessageHeader:
+    """How a message is to be carried (spec 3.2.1).
+
+    Attributes:
+        delivery_count: deliveries before this one that failed.
+        time_to_live: milliseconds; `ttl` is the same.
+        first_acquirer, durable: bool, or None.
+        priority: 0 to 9, or None.
+
+    Args:
+        header: a decoded header to take all of these from.
+    """
+
+    def __init__(self, header: codec.Header | None = None) -> None:
+        self.delivery_count: int | None = 0
+        self.time_to_live: int | None = None
+        self.first_acquirer: bool | None = None
+        self.durable: bool | None = None
+        self.priority: int | None = None
+        if header is not None:
+            self.delivery_count = header.delivery_count or 0
+            self.time_to_live = header.ttl
+            self.first_acquirer = header.first_acquirer
+            self.durable = header.durable
+            self.priority = header.priority
+
+    @property
+    def ttl(self) -> int | None:
+        """The time to live."""
+        return self.time_to_live
+
+    def get_header_obj(self) -> codec.Header:
+        """The header as the codec takes it."""
+        return codec.Header(
+            durable=self.durable,
+            priority=self.priority,
+            ttl=self.time_to_live,
+            first_acquirer=self.first_acquirer,
+            delivery_count=self.delivery_count or None,
+        )
+
+    def __str__(self) -> str:
+        return str(self.__dict__)
+
+    def __repr__(self) -> str:
+        return f"<MessageHeader {', '.join(_set_ones(self.__dict__))}>"
+
+
+def _set_ones(values: Mapping[str, Any]) -> Iterator[str]:
+    return (f"{name}={value!r}" for name, value in values.items() if value is not None)
