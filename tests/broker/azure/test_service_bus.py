@@ -405,6 +405,15 @@ async def test_peeking(connection: amqp.Connection) -> None:
     assert (await ask(connection, "peek-message", {"from-sequence-number": 9, "message-count": 5}))[0] == 204
 
 
+async def test_as_much_is_peeked_as_a_message_holds(start: Starter) -> None:
+    broker = await start(personality=Azure(max_message_size=1000))
+    async with client(broker) as connection:
+        await put(connection, "q", *(b"x" * size for size in (300, 300, 300, 900)))
+        for first, count in ((1, 2), (4, 1)):
+            _, _, body = await ask(connection, "peek-message", {"from-sequence-number": first, "message-count": 9})
+            assert len(body["messages"]) == count
+
+
 async def test_deferred_messages(broker: Broker, connection: amqp.Connection) -> None:
     await put(connection, "q", "1", "2")
     async with receiver(connection) as link:

@@ -77,9 +77,16 @@ class EntityManagement(Service):
     def _peek(self, body: Body) -> Body | None:
         count = min(int(body["message-count"]), _MAX_ANSWERS)
         found = self._entity.peek(int(body["from-sequence-number"]), count, body.get("session-id"))
-        if not found:
-            return None
-        return {"messages": [{"message": held.encode(peeked=True)} for held in found]}
+        messages: list[Body] = []
+        room = self._entity.terms.max_message_size
+        for held in found:
+            payload = held.encode(peeked=True)
+            room -= len(payload)
+            if room < 0 and messages:
+                # The answer is a message, too; there may be fewer in it than were asked for.
+                break
+            messages.append({"message": payload})
+        return {"messages": messages} if messages else None
 
     def _receive_deferred(self, body: Body) -> Body:
         deletes = body["receiver-settle-mode"] == 0
