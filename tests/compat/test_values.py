@@ -291,6 +291,12 @@ def test_filters_take_them() -> None:
     assert source.to_source({}).filter == {"apache.org:selector-filter:string": values.Described("d", values.Int(5))}
 
 
+def test_a_large_map_does_not_cost_the_square_of_its_size() -> None:
+    made = utils.data_factory({str(n): n for n in range(20_000)})
+    assert isinstance(made, c_uamqp.DictValue) and len(made) == 20_000
+    assert made[c_uamqp.string_value(b"7")].value == 7
+
+
 def test_the_counter_goes_forward() -> None:
     counter = c_uamqp.TickCounter()
     assert isinstance(counter.get_current_ms(), int)

@@ -444,8 +444,8 @@ def wrap(value: Any) -> AMQPValue | None:
         return _wrap_list(value)
     if isinstance(value, dict):
         made = DictValue()
-        for key, item in value.items():
-            made[known(key)] = known(item)
+        # Keys of a dict are distinct already; looking for each costs the square of their number.
+        made._pairs = [(known(key), known(item)) for key, item in value.items()]
         return made
     if isinstance(value, codec.Described):
         descriptor = value.descriptor
