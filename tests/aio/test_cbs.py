@@ -478,9 +478,7 @@ async def test_the_connection_goes_while_a_token_is_put_again(services: Broker, 
 async def test_renewal_goes_on_on_the_new_connection(services: Broker, check: Check, clock: Clock) -> None:
     async with recovering(services) as (connection, events):
         source = Source(clock)
-        kept = connection._keepers["audience"] = TokenKeeper(
-            connection, "audience", source, clock=clock.time, sleep=clock.sleep
-        )
+        kept = TokenKeeper(connection, "audience", source, clock=clock.time, sleep=clock.sleep)
         await kept.start()
         for number in range(1, 4):
             services.drop_connections()

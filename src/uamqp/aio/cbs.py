@@ -16,6 +16,7 @@ from ..codec.definitions import Error
 from ..codec.message import Message, Value
 from ..codec.values import Symbol
 from ..engine.delivery import IncomingDelivery
+from ..engine.errors import UNAUTHORIZED_ACCESS
 from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..engine.sasl import Mechanism
 from ..exceptions import AMQPError, ConnectionEnded, InDoubt, NotSent, OperationTimeout, TokenError
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(__name__)
 
 NODE: Final = "$cbs"
-_UNAUTHORIZED: Final = Symbol("amqp:unauthorized-access")
 #: Seconds for the answer to put-token.
 TIMEOUT: Final = 10.0
 #: How often a token that was refused is put again, and a renewal that failed is tried again.
@@ -120,7 +120,7 @@ class TokenKeeper:
         self._engine: ConnectionEndpoint | None = None
 
     async def start(self, tries: int | None = None) -> None:
-        """Put the first token, and look after it from now on.
+        """Put the first token, and look after it from now on, in the place of who did so before for the same audience.
 
         Args:
             tries: how often to put it where it is refused or not answered; by default as often as `retries` says.
@@ -137,8 +137,11 @@ class TokenKeeper:
         except BaseException:
             await self.close(timeout=0.0)
             raise
+        former = self._connection._keepers.get(self._audience)
         self._connection._keepers[self._audience] = self
         self._look_after()
+        if former is not None and former is not self:
+            await former.close(timeout=0.0)
 
     async def restore(self) -> None:
         """The connection is back: put the token again, or another, unless that was done on it already.
@@ -319,7 +322,7 @@ class TokenKeeper:
         for endpoint in [link for session in connection._engine.sessions for link in session.links]:
             link = endpoint.context
             if isinstance(link, Sender | Receiver) and link.session is not own and self._covers(link.address):
-                endpoint.detach(error=Error(_UNAUTHORIZED, "the token of the client has expired"))
+                endpoint.detach(error=Error(Symbol(UNAUTHORIZED_ACCESS), "the token of the client has expired"))
                 endpoint.ended(error)
         for link in [*connection._links]:
             if link._endpoint.suspended and self._covers(link.address):

@@ -458,11 +458,8 @@ class Connection(Observer):
             refresh_window=refresh_window,
             timeout=OPERATION_TIMEOUT if seconds is None else seconds,
         )
-        former = self._keepers.get(audience)
         # Who puts the first token is there to be told what is wrong with it.
         await keeper.start(tries=1)
-        if former is not None:
-            await former.close(timeout=0.0)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from ..engine.errors import (
     CONNECTION_REDIRECT,
     DECODE_ERROR,
     ERRANT_LINK,
+    FRAME_SIZE_TOO_SMALL,
     FRAMING_ERROR,
     HANDLE_IN_USE,
     INVALID_FIELD,
@@ -21,8 +22,12 @@ from ..engine.errors import (
     MESSAGE_SIZE_EXCEEDED,
     NOT_ALLOWED,
     NOT_FOUND,
+    NOT_IMPLEMENTED,
+    PRECONDITION_FAILED,
+    RESOURCE_DELETED,
     TRANSFER_LIMIT_EXCEEDED,
     UNATTACHED_HANDLE,
+    UNAUTHORIZED_ACCESS,
     WINDOW_VIOLATION,
 )
 from ..exceptions import AMQPError, OperationTimeout, TokenError
@@ -36,8 +41,8 @@ _log = logging.getLogger(__name__)
 #: What will be the same the next time, so that there is nothing to wait for.
 _PERMANENT: Final = frozenset(
     {
-        *("amqp:unauthorized-access", "amqp:precondition-failed", "amqp:resource-deleted", "amqp:not-implemented"),
-        *(NOT_FOUND, NOT_ALLOWED, INVALID_FIELD, DECODE_ERROR, "amqp:frame-size-too-small", FRAMING_ERROR),
+        *(UNAUTHORIZED_ACCESS, PRECONDITION_FAILED, RESOURCE_DELETED, NOT_IMPLEMENTED, FRAME_SIZE_TOO_SMALL),
+        *(NOT_FOUND, NOT_ALLOWED, INVALID_FIELD, DECODE_ERROR, FRAMING_ERROR),
         *(LINK_STOLEN, LINK_REDIRECT, CONNECTION_REDIRECT, MESSAGE_SIZE_EXCEEDED, TRANSFER_LIMIT_EXCEEDED),
         *(ERRANT_LINK, HANDLE_IN_USE, UNATTACHED_HANDLE, WINDOW_VIOLATION),
     }

@@ -18,14 +18,13 @@ from ..codec.message import Message, header_section
 from ..codec.primitives import encode
 from ..codec.values import Symbol, UInt
 from ..engine.delivery import OutgoingDelivery, State
-from ..engine.errors import RESOURCE_LIMIT_EXCEEDED
+from ..engine.errors import RESOURCE_DELETED, RESOURCE_LIMIT_EXCEEDED
 from ..exceptions import NotSent
 
 if TYPE_CHECKING:
     from .expiry import Sweeper
     from .peer import Consumer, Producer
 
-RESOURCE_DELETED: Final = "amqp:resource-deleted"
 
 DEAD_LETTER_REASON: Final = Symbol("x-opt-dead-letter-reason")
 DEAD_LETTER_DESCRIPTION: Final = Symbol("x-opt-dead-letter-description")

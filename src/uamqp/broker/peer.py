@@ -23,7 +23,19 @@ from ..codec.definitions import (
 from ..codec.message import Message
 from ..codec.values import Symbol
 from ..engine.delivery import IncomingDelivery, OutgoingDelivery
-from ..engine.errors import DECODE_ERROR, INVALID_FIELD, LINK_STOLEN, NOT_ALLOWED, NOT_FOUND, wire_error
+from ..engine.errors import (
+    DECODE_ERROR,
+    FRAME_SIZE_TOO_SMALL,
+    INVALID_FIELD,
+    LINK_STOLEN,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    NOT_IMPLEMENTED,
+    PRECONDITION_FAILED,
+    RESOURCE_DELETED,
+    UNAUTHORIZED_ACCESS,
+    wire_error,
+)
 from ..engine.link import RECEIVER_SETTLE_FIRST, SENDER_SETTLE_SETTLED, SENDER_SETTLE_UNSETTLED, LinkEndpoint
 from ..engine.observer import Observer
 from ..engine.receiver import ReceiverEndpoint
@@ -31,16 +43,12 @@ from ..engine.sender import SenderEndpoint
 from ..engine.session import SessionEndpoint
 from ..exceptions import AMQPError, DecodeError, LinkDetached
 from .expiry import expiry
-from .nodes import MAX_DESCRIPTION, RESOURCE_DELETED, Entry, Node, Queue, Refused, Store, Topic, shown
+from .nodes import MAX_DESCRIPTION, Entry, Node, Queue, Refused, Store, Topic, shown
 
 if TYPE_CHECKING:
     from ..engine.connection import ConnectionEndpoint
     from .server import Broker
 
-NOT_IMPLEMENTED: Final = "amqp:not-implemented"
-PRECONDITION_FAILED: Final = "amqp:precondition-failed"
-UNAUTHORIZED_ACCESS: Final = "amqp:unauthorized-access"
-FRAME_SIZE_TOO_SMALL: Final = "amqp:frame-size-too-small"
 
 _OUTCOMES: Final = (Accepted, Rejected, Released, Modified)
 _EXPIRY_NEVER: Final = "never"

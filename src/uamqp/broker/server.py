@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import uuid4
 
 from ..engine.connection import ConnectionEndpoint
-from ..engine.errors import NOT_ALLOWED, RESOURCE_LIMIT_EXCEEDED, wire_error
+from ..engine.errors import CONNECTION_FORCED, NOT_ALLOWED, RESOURCE_LIMIT_EXCEEDED, wire_error
 from ..engine.sasl import SaslServer, parse_plain
 from ..engine.settings import ConnectionSettings
 from ..exceptions import AddressError
@@ -32,7 +32,6 @@ from .personality import Personality
 if TYPE_CHECKING:
     from ..transport.websocket import WebSocket
 
-CONNECTION_FORCED: Final = "amqp:connection:forced"
 
 _SUPPORTED: Final = ("ANONYMOUS-RELAY",)
 

@@ -13,6 +13,7 @@ from ..exceptions import AMQPError, EncodeError, InDoubt, LocalProtocolError
 from ..exceptions import Modified as ModifiedError
 from ..exceptions import Rejected as RejectedError
 from ..exceptions import Released as ReleasedError
+from .errors import INTERNAL_ERROR
 from .settlement import ACCEPTED_STATE, encode_state
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ class IncomingDelivery:
         """The message is invalid and cannot be processed (spec 3.4.3); the condition and text tell the sender why."""
         error = None
         if condition is not None or description or info:
-            error = Error(Symbol(condition or "amqp:internal-error"), description or None, info)
+            error = Error(Symbol(condition or INTERNAL_ERROR), description or None, info)
         self.settle(Rejected(error))
 
     def release(self) -> None:

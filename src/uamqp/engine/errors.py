@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ..codec.choices import AmqpError, ConnectionErrorCondition, LinkError, SessionError
 from ..codec.definitions import Error
 from ..codec.values import Symbol
 from ..exceptions import (
@@ -20,22 +21,29 @@ from ..exceptions import (
 #: Bytes of text in an error of our own: it must fit in a frame of 512 bytes with room to spare.
 _ERROR_TEXT: Final = 200
 
-NOT_FOUND: Final = "amqp:not-found"
-DECODE_ERROR: Final = "amqp:decode-error"
-NOT_ALLOWED: Final = "amqp:not-allowed"
-INVALID_FIELD: Final = "amqp:invalid-field"
-ILLEGAL_STATE: Final = "amqp:illegal-state"
-RESOURCE_LIMIT_EXCEEDED: Final = "amqp:resource-limit-exceeded"
-FRAMING_ERROR: Final = "amqp:connection:framing-error"
-CONNECTION_REDIRECT: Final = "amqp:connection:redirect"
-WINDOW_VIOLATION: Final = "amqp:session:window-violation"
-ERRANT_LINK: Final = "amqp:session:errant-link"
-HANDLE_IN_USE: Final = "amqp:session:handle-in-use"
-UNATTACHED_HANDLE: Final = "amqp:session:unattached-handle"
-TRANSFER_LIMIT_EXCEEDED: Final = "amqp:link:transfer-limit-exceeded"
-MESSAGE_SIZE_EXCEEDED: Final = "amqp:link:message-size-exceeded"
-LINK_REDIRECT: Final = "amqp:link:redirect"
-LINK_STOLEN: Final = "amqp:link:stolen"
+INTERNAL_ERROR: Final = AmqpError.INTERNAL_ERROR.value
+NOT_FOUND: Final = AmqpError.NOT_FOUND.value
+UNAUTHORIZED_ACCESS: Final = AmqpError.UNAUTHORIZED_ACCESS.value
+DECODE_ERROR: Final = AmqpError.DECODE_ERROR.value
+RESOURCE_LIMIT_EXCEEDED: Final = AmqpError.RESOURCE_LIMIT_EXCEEDED.value
+NOT_ALLOWED: Final = AmqpError.NOT_ALLOWED.value
+INVALID_FIELD: Final = AmqpError.INVALID_FIELD.value
+NOT_IMPLEMENTED: Final = AmqpError.NOT_IMPLEMENTED.value
+PRECONDITION_FAILED: Final = AmqpError.PRECONDITION_FAILED.value
+RESOURCE_DELETED: Final = AmqpError.RESOURCE_DELETED.value
+ILLEGAL_STATE: Final = AmqpError.ILLEGAL_STATE.value
+FRAME_SIZE_TOO_SMALL: Final = AmqpError.FRAME_SIZE_TOO_SMALL.value
+CONNECTION_FORCED: Final = ConnectionErrorCondition.CONNECTION_FORCED.value
+FRAMING_ERROR: Final = ConnectionErrorCondition.FRAMING_ERROR.value
+CONNECTION_REDIRECT: Final = ConnectionErrorCondition.REDIRECT.value
+WINDOW_VIOLATION: Final = SessionError.WINDOW_VIOLATION.value
+ERRANT_LINK: Final = SessionError.ERRANT_LINK.value
+HANDLE_IN_USE: Final = SessionError.HANDLE_IN_USE.value
+UNATTACHED_HANDLE: Final = SessionError.UNATTACHED_HANDLE.value
+TRANSFER_LIMIT_EXCEEDED: Final = LinkError.TRANSFER_LIMIT_EXCEEDED.value
+MESSAGE_SIZE_EXCEEDED: Final = LinkError.MESSAGE_SIZE_EXCEEDED.value
+LINK_REDIRECT: Final = LinkError.REDIRECT.value
+LINK_STOLEN: Final = LinkError.STOLEN.value
 
 
 def wire_error(condition: str, description: str) -> Error:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...codec.definitions import Accepted, Modified, Rejected
 from ...engine.delivery import OutgoingDelivery
-from ...engine.errors import NOT_ALLOWED, RESOURCE_LIMIT_EXCEEDED
+from ...engine.errors import NOT_ALLOWED, RESOURCE_DELETED, RESOURCE_LIMIT_EXCEEDED
 from ...exceptions import NotSent
-from ..nodes import RESOURCE_DELETED, Entry, Refused, Store, shown
+from ..nodes import Entry, Refused, Store, shown
 from .agenda import Agenda
 from .batch import unpacked
 from .conditions import MESSAGE_NOT_FOUND, SESSION_LOCK_LOST

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...codec.message import Message
 from ...codec.values import Array, Symbol
-from ...engine.errors import NOT_FOUND
+from ...engine.errors import NOT_FOUND, NOT_IMPLEMENTED
 from ...exceptions import DecodeError, EncodeError
 from ..expiry import expiry
 from ..nodes import Entry, Refused
-from ..peer import NOT_IMPLEMENTED, Service
+from ..peer import Service
 from ..services import answer
 from .conditions import ARGUMENT_ERROR, MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, SESSION_LOCK_LOST
 from .entity import Entity

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from ...codec.definitions import Source
 from ...codec.message import Message
 from ...codec.values import Symbol
-from ...engine.errors import INVALID_FIELD, NOT_ALLOWED, wire_error
+from ...engine.errors import INVALID_FIELD, NOT_ALLOWED, UNAUTHORIZED_ACCESS, wire_error
 from ...engine.sender import SenderEndpoint
 from ...exceptions import AMQPError
 from ..nodes import Node, Refused, node_name, shown
-from ..peer import UNAUTHORIZED_ACCESS, Outlet, Peer
+from ..peer import Outlet, Peer
 from ..services import CBS
 from .address import parse
 from .conditions import TIMEOUT
