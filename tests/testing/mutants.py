@@ -8,6 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
+from uamqp.aio import cbs
 from uamqp.aio import connection as aio_connection
 from uamqp.aio import credit as aio_credit
 from uamqp.aio import link as aio_link
@@ -15,6 +16,7 @@ from uamqp.aio import receiver as aio_receiver
 from uamqp.aio import sender as aio_sender
 from uamqp.broker import nodes, peer, server
 from uamqp.engine import connection, delivery, receiver, sender, session, settlement
+from uamqp.testing.simulation import RecoveryMode
 from uamqp.transport import driver, event_loop
 
 
@@ -28,6 +30,7 @@ class Mutant:
         old, new: the text that is right, and the one that is wrong.
         seeds: so many seeds are more than enough to find it; most need one or two dozen.
         places: how often the text is there; the bug is in all of them.
+        recovery: as in `simulate`.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Mutant:
     new: str
     seeds: int = 1000
     places: int = 1
+    recovery: RecoveryMode = "off"
 
     def planted(self) -> Any:
         """The method with the bug in it."""
@@ -218,6 +222,21 @@ MUTANTS = [
         "connection_lost",
         "self.engine.lose(exc)",
         "pass",
+    ),
+    Mutant(
+        "tokens are renewed when they have expired",
+        cbs.TokenKeeper,
+        "_keep",
+        "max(life - window, min(life, MIN_INTERVAL))",
+        "life + 10",
+    ),
+    Mutant(
+        "tokens are not put again on a new connection",
+        cbs.TokenKeeper,
+        "restore",
+        "if self.error is not None or self._engine is connection._engine:",
+        "if True:",
+        recovery="on",
     ),
     Mutant(
         "drain forgets what is half here",

@@ -14,11 +14,11 @@ from .mutants import MUTANTS, Mutant
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_planted_bug_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mutant.owner, mutant.method, mutant.planted())
-    assert any(simulate(seed).violations for seed in range(mutant.seeds))
+    assert any(simulate(seed, recovery=mutant.recovery).violations for seed in range(mutant.seeds))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_it_is_the_bug_that_is_found_and_not_the_planting(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: the same method, planted as it is, does no harm."""
     monkeypatch.setattr(mutant.owner, mutant.method, replace(mutant, new=mutant.old).planted())
-    assert not any(simulate(seed).violations for seed in range(10))
+    assert not any(simulate(seed, recovery=mutant.recovery).violations for seed in range(10))

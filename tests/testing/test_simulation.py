@@ -58,12 +58,13 @@ def test_a_seed_does_the_same_in_another_process_with_other_hashes() -> None:
 def test_all_sorts_of_things_happen() -> None:
     faults: set[str] = set()
     rules: set[str] = set()
-    for seed in range(60):
+    for seed in range(120):
         result = simulate(seed)
         faults.update(result.faults)
         rules.update(result.checks)
-    assert faults >= {"fin", "rst", "blackhole", "mute", "hold", "detach", "end", "down", "restart", "ignored"}
-    assert len(rules) >= 24
+    assert faults >= {"fin", "rst", "blackhole", "mute", "hold", "detach", "end", "down", "restart", "ignored", "jump"}
+    assert rules >= {"tokens are put in time", "tokens are renewed in time"}
+    assert len(rules) >= 26
 
 
 def test_a_broker_without_a_store_loses_messages_and_that_is_noticed() -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from ..codec.definitions import Error
 from ..codec.message import Message, Value
@@ -19,7 +19,7 @@ from ..engine.delivery import IncomingDelivery
 from ..engine.errors import UNAUTHORIZED_ACCESS
 from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..engine.sasl import Mechanism
-from ..exceptions import AMQPError, ConnectionEnded, InDoubt, NotSent, OperationTimeout, TokenError
+from ..exceptions import AMQPError, ConnectionEnded, ConnectionLost, InDoubt, NotSent, OperationTimeout, TokenError
 from ..transport.driver import BackgroundTask
 from .options import DEFAULT, Timeout
 from .receiver import Receiver
@@ -158,9 +158,6 @@ class TokenKeeper:
         except Exception as problem:
             # Of any kind: a function of the application is among what was called.
             error = problem if isinstance(problem, AMQPError) else self._no_token(problem)
-            if isinstance(error, InDoubt | NotSent) and isinstance(error.__cause__, AMQPError):
-                # The request was lost with its link, which says why.
-                error = error.__cause__
             if self._is_final(error):
                 # What needs other tokens, or none, can be brought back all the same.
                 self._fail(error)
@@ -172,11 +169,11 @@ class TokenKeeper:
         token = self._token
         if token is not None and (token.expires_at is None or token.expires_at > self._clock() + MIN_INTERVAL):
             try:
-                return await self._put(token)
+                return await self._put(token, self._timeout)
             except TokenError:
                 # Another one may be liked better.
                 pass
-        return await self._put(await self._next_token())
+        return await self._put(await self._next_token(), self._timeout)
 
     def _is_final(self, error: AMQPError) -> bool:
         """Whether another try would fail in the same way."""
@@ -215,12 +212,16 @@ class TokenKeeper:
 
     async def _put_first(self, tries: int) -> None:
         token = await self._next_token()
+
+        def put(seconds: Timeout) -> Coroutine[Any, Any, None]:
+            return self._put(token, cast(float, seconds))
+
         for _ in range(tries - 1):
             try:
-                return await self._put(token)
+                return await self._connection._persist(put, self._timeout)
             except (TokenError, OperationTimeout):
                 await self._pause(self._backoff)
-        return await self._put(token)
+        return await self._connection._persist(put, self._timeout)
 
     async def _next_token(self) -> Token:
         token = self._get_token(self._audience)
@@ -231,12 +232,12 @@ class TokenKeeper:
         token = await self._next_token()
         if self._token is not None and token.text == self._token.text:
             raise TokenError(f"there is no newer token for {self._audience} than the one that is about to expire")
-        await self._put(token)
+        await self._put(token, self._timeout)
 
-    async def _put(self, token: Token) -> None:
+    async def _put(self, token: Token, seconds: float) -> None:
         if token.expires_at is not None and token.expires_at <= self._clock():
             raise TokenError(f"the token for {self._audience} has expired")
-        left = self._connection._driver.countdown(self._timeout)
+        left = self._connection._driver.countdown(seconds)
         requests = self._requests
         if requests is None or not requests.usable:
             await self._detach(0.0)
@@ -249,8 +250,11 @@ class TokenKeeper:
             answer = await requests.request(message, left())
         except OperationTimeout:
             raise OperationTimeout(
-                f"the peer did not answer put-token for {self._audience} within {round(self._timeout or 0.0, 2):g} s"
+                f"the peer did not answer put-token for {self._audience} within {round(seconds, 2):g} s"
             ) from None
+        except (InDoubt, NotSent) as error:
+            # The request was lost with its link, which says why.
+            raise error.__cause__ or error from None
         _check_status(answer, self._audience)
         self._token = token
         self._engine = self._connection._engine
@@ -300,6 +304,9 @@ class TokenKeeper:
             except ConnectionEnded as error:
                 return error
             except Exception as error:
+                if not self._connection.is_open:
+                    # Where it is brought back, the token is put again then.
+                    return ConnectionLost(f"the connection went away while the token was renewed: {error!r}")
                 # Of any kind: a function of the application is among what was called.
                 problem = error
             await self._pause(max(0.0, min(pause, expires_at - self._clock())))

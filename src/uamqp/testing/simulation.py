@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
 from typing import Any, Final, Literal, TypeAlias
+from uuid import UUID
 
-from ..aio import Recovery, connect
+from ..aio import Recovery, connect, link, request
 from ..broker import Broker
 from ..broker.nodes import Entry, Queue
 from ..codec.message import Message
+from ..engine.connection import ConnectionEndpoint
 from ..engine.states import SessionState
 from ..exceptions import AMQPError
+from .authority import Authority, Guarded
 from .clock import Stuck, VirtualLoop, shut_down
 from .ledger import Ledger, Violation
 from .network import Conditions, How, Network, Way, Wire
@@ -27,6 +31,7 @@ _PORT: Final = 5672
 _ADDRESS: Final = "q"
 _HOW: Final[tuple[How, ...]] = ("fin", "rst", "blackhole")
 _WAYS: Final[tuple[Way, ...]] = ("to server", "to client")
+_TROUBLE: Final = ("wire", "wire", "hold", "mute", "detach", "end", "crash", "restart", "ignore", "jump")
 
 #: Virtual seconds that all programs together may take.
 _PATIENCE: Final = 3600.0
@@ -158,6 +163,9 @@ class Simulation:
         self.result = Result(seed, checks=self.ledger.checks, faults=self.network.faults)
         self._digest = blake2b(digest_size=16)
         self._loop = VirtualLoop(self.network)
+        self.authority: Authority | None = None
+        if random.random() < 0.3:
+            self.authority = Authority(Random(f"tokens {seed}"), self.ledger, self._engines)
         self.network.on_connect = self.on_connect
         self.network.on_bytes = self._on_bytes
         self._producing = 0
@@ -167,7 +175,8 @@ class Simulation:
         """From the beginning to the end, including the balance."""
         started = self._loop.time()
         try:
-            self._loop.run_until_complete(self._main())
+            with _names_from(Random(f"names {self.result.seed}")):
+                self._loop.run_until_complete(self._main())
         except Stuck as stuck:
             self.ledger.fault("nothing hangs", str(stuck))
         finally:
@@ -208,9 +217,12 @@ class Simulation:
             link_credit=random.choice((1, 2, 10, 1000)),
             max_frame_size=random.choice((512, 65_536)),
             idle_timeout=random.choice((5.0, 30.0)),
+            token_check=None if self.authority is None else self.authority.check,
         )
         # Names that come from nowhere but the seed.
         broker.container_id = "broker"
+        if self.authority is not None:
+            broker.personality = Guarded(broker, self.authority)
         self._queue = AuditedQueue(
             _ADDRESS, max_length=random.choice((3, 1000, 1000)), max_bytes=1 << 30, sweeper=broker.sweeper
         )
@@ -235,6 +247,8 @@ class Simulation:
         await asyncio.sleep(1.0)
         await self._take_what_is_left()
         await broker.stop()
+        if self.authority is not None:
+            self.authority.close()
         await asyncio.sleep(_SILENCE)
         self._look_for_leftovers()
 
@@ -285,12 +299,16 @@ class Simulation:
             await asyncio.sleep(random.choice((0.01, 0.1, 1.0)) * random.random())
             self._faults_left -= 1
             wires = self.network.open_wires
-            kind = random.choice(("wire", "wire", "hold", "mute", "detach", "end", "crash", "restart", "ignore"))
+            kind = random.choice(_TROUBLE)
             self.note("trouble", kind)
             if kind in ("crash", "restart", "ignore"):
                 await self._broker_away(kind)
             elif kind in ("detach", "end"):
                 self._broker_ends(kind)
+            elif kind == "jump":
+                if self.authority is not None:
+                    self.network.faults["jump"] += 1
+                    self.authority.jump += random.choice((-3600.0, -5.0, 5.0, 3600.0))
             elif wires:
                 wire = random.choice(wires)
                 if kind == "wire":
@@ -302,13 +320,8 @@ class Simulation:
 
     def _broker_ends(self, kind: str) -> None:
         """The broker ends a link, or a session, of its own accord; the rest lives on."""
-        engines = [accepted.engine for accepted in self._broker._connections.values()]
         sessions = [
-            session
-            for engine in engines
-            if engine is not None
-            for session in engine.sessions
-            if session.state is SessionState.MAPPED
+            session for engine in self._engines() for session in engine.sessions if session.state is SessionState.MAPPED
         ]
         if kind == "end" and sessions:
             self.network.faults["end"] += 1
@@ -317,6 +330,10 @@ class Simulation:
         if kind == "detach" and links:
             self.network.faults["detach"] += 1
             self.random.choice(links).fail("amqp:link:detach-forced", "because of the simulation")
+
+    def _engines(self) -> list[ConnectionEndpoint]:
+        """The broker's ends of all connections."""
+        return [accepted.engine for accepted in self._broker._connections.values() if accepted.engine is not None]
 
     async def _broker_away(self, kind: str) -> None:
         network = self.network
@@ -345,10 +362,11 @@ class Simulation:
         queue = self._queue
         deadline = self.now() + _SILENCE
         try:
-            async with (
-                connect(self.url, container_id="last", idle_timeout=None) as connection,
-                connection.receiver(_ADDRESS, name="last", prefetch=3) as receiver,
-            ):
+            async with AsyncExitStack() as stack:
+                connection = await stack.enter_async_context(connect(self.url, container_id="last", idle_timeout=None))
+                if self.authority is not None:
+                    await connection.authorize(_ADDRESS, self.authority.lasting)
+                receiver = await stack.enter_async_context(connection.receiver(_ADDRESS, name="last", prefetch=3))
                 while queue.length and self.now() < deadline:
                     for delivery in await receiver.receive_many(2, timeout=5.0):
                         token = self.ledger.delivered(delivery.body)
@@ -373,6 +391,17 @@ class Simulation:
         demand("no sockets are left", not self.network.open_sockets, f"{self.network.open_sockets}")
         demand("no timers are left", not self._loop.timers, f"{self._loop.timers}")
         demand("the broker forgets its clients", not self._broker.connections, f"{self._broker.connections}")
+
+
+@contextmanager
+def _names_from(random: Random) -> Iterator[None]:
+    """Names that the client makes up come from the seed, too."""
+    modules: Any = (link, request)
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(setattr, module, "uuid4", module.uuid4)
+            module.uuid4 = lambda: UUID(int=random.getrandbits(128), version=4)
+        yield
 
 
 def _conditions(random: Random, quiet: bool) -> Conditions:

@@ -13,8 +13,10 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from ..aio import Connection, Manual, OnDemand, Prefetch, Receiver, Sender, Session, connect
+from ..aio.cbs import TokenKeeper
 from ..engine.delivery import IncomingDelivery
 from ..exceptions import AMQPError, BatchFailed, LocalProtocolError, OperationTimeout
+from .authority import Authority
 from .ledger import GRACE, Ledger, Outcome, outcome_of
 
 T = TypeVar("T")
@@ -41,6 +43,8 @@ class World(Protocol):
     address: str
     #: More arguments of `connect`.
     connect_options: Mapping[str, Any]
+    #: Who gives tokens, where they are wanted.
+    authority: Authority | None
 
     def note(self, who: str, what: str) -> None:
         """Write a line into the trace."""
@@ -61,7 +65,7 @@ class Worker:
         #: When the present connection ended.
         self.ended_at: float | None = None
         # Where nothing fails, a time-out that runs out is a failure, too.
-        self.timeout = 20.0 if self.ledger.quiet else random.choice((0.5, 2.0, 10.0))
+        self.timeout = 20.0 if self.ledger.quiet else random.choice((1.0, 2.0, 10.0))
         self._options: dict[str, Any] = {
             "timeout": self.timeout,
             "connect_timeout": random.choice((1.0, 5.0)),
@@ -111,6 +115,7 @@ class Worker:
         self.note("connected")
         watch = asyncio.create_task(self._note_end(connection), name=f"{name} watches")
         try:
+            await self._authorize(connection, name)
             await self.work(connection)
         finally:
             watch.cancel()
@@ -119,6 +124,23 @@ class Worker:
             except Cancelled:
                 await self.call("close", connection.close(), self.timeout)
             self.note("closed")
+
+    async def _authorize(self, connection: Connection, client: str) -> None:
+        """Put a token, and have it renewed from then on."""
+        authority = self.world.authority
+        if authority is None:
+            return
+        keeper = TokenKeeper(
+            connection, "q", lambda audience: authority.give(client), timeout=self.timeout, clock=authority.wall
+        )
+        try:
+            await self.call("authorize", self.perhaps_cancelled(keeper.start(tries=1)), self.timeout)
+        except OSError as error:
+            if isinstance(error, AMQPError):
+                raise
+            # What the function of the application raises is raised.
+            self.note(f"has no token: {error}")
+            raise Cancelled from None
 
     async def _note_end(self, connection: Connection) -> None:
         self.ended_at = None
