@@ -16,7 +16,7 @@ from uamqp.aio import Connection, Happening, Message, Properties, Recovery, Reco
 from uamqp.aio.cbs import TokenKeeper
 from uamqp.broker import Broker
 from uamqp.broker.services import ClaimsBasedSecurity
-from uamqp.exceptions import LinkDetached, NotSent, OperationTimeout, TokenError
+from uamqp.exceptions import ConnectionLost, LinkDetached, NotSent, OperationTimeout, TokenError
 
 from .conftest import Serve
 from .peers import BOUND, Peer, eventually, peer_server
@@ -297,6 +297,37 @@ async def test_a_second_source_takes_the_place_of_the_first(connection: Connecti
     await eventually(lambda: len(connection._engine.sessions) == 1)
 
 
+async def test_two_at_once_for_the_same_audience(connection: Connection, check: Check) -> None:
+    await asyncio.gather(
+        *(connection.authorize("audience", lambda audience: Token("t", "jwt", time.time() + 1000)) for _ in range(2))
+    )
+    assert len(check.put) == 2
+    # One of them is left: its session, the task that hears answers, and the one that renews.
+    await eventually(lambda: len(connection._engine.sessions) == 1 and len(connection._driver._tasks) == 2)  # type: ignore[attr-defined]
+
+
+async def test_the_connection_goes_while_the_first_token_is_put(services: Broker, check: Check) -> None:
+    def drop(token: str) -> None:
+        services.drop_connections()
+
+    check.refuse = drop
+    async with connect(services.url) as connection:
+        with pytest.raises(ConnectionLost):
+            await connection.authorize("audience", lambda audience: Token("token", "jwt"))
+
+
+async def test_the_connection_is_closed_as_the_first_token_is_accepted(services: Broker) -> None:
+    class Closing(TokenKeeper):
+        async def _put(self, token: Token, timeout: float) -> None:
+            await super()._put(token, timeout)
+            await self._connection.close()
+
+    connection = await connect(services.url)
+    await Closing(connection, "audience", lambda audience: Token("token", "jwt", time.time() + 1000)).start()
+    # Nobody is left to renew it.
+    assert not connection._driver._tasks  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("timeout", [0.05, None])
 async def test_authorize_where_nobody_answers(serve: Serve, timeout: float | None, monkeypatch: Any) -> None:
     monkeypatch.setattr("uamqp.aio.connection.OPERATION_TIMEOUT", 0.05)
@@ -473,6 +504,42 @@ async def test_the_connection_goes_while_a_token_is_put_again(services: Broker, 
             await eventually(lambda: times(events, Happening.RECOVERED) == 1)
             await sender.send("message")
     assert check.tokens == ["one"] * 3
+
+
+async def test_the_connection_goes_while_the_first_token_is_put_with_recovery(services: Broker, check: Check) -> None:
+    def drop_once(token: str) -> str | None:
+        if len(check.put) == 1:
+            services.drop_connections()
+        return None
+
+    check.refuse = drop_once
+    async with recovering(services) as (connection, _):
+        await connection.authorize("sb://host/one", lambda audience: Token("token", "jwt"))
+    assert check.tokens == ["token"] * 2
+
+
+async def test_the_connection_goes_while_the_first_token_is_fetched(check: Check) -> None:
+    """It is on its way back then: the peer did not answer open yet."""
+    peers = iter([Peer, lambda: Peer("on_open")])
+    async with peer_server(lambda: next(peers)()) as server:
+        recovery = Recovery(initial_delay=0.001, max_delay=0.01)
+        async with connect(server.url, recovery=recovery, timeout=0.05, connect_timeout=BOUND) as connection:
+
+            async def get_token(audience: str) -> Token:
+                server.peer.cut()
+                await eventually(lambda: len(server.peers) == 2 and server.peer.engine.remote_open is not None)
+                return Token("token", "jwt")
+
+            with pytest.raises(OperationTimeout, match="the connection was not back"):
+                await connection.authorize("sb://host/one", get_token)
+
+
+async def test_what_waiting_for_the_connection_took_is_not_taken_from_renewals(services: Broker) -> None:
+    async with recovering(services) as (connection, events):
+        services.drop_connections()
+        await eventually(lambda: times(events, Happening.INTERRUPTED))
+        await connection.authorize("audience", lambda audience: Token("token", "jwt"))
+        assert connection._keepers["audience"]._timeout == BOUND
 
 
 async def test_renewal_goes_on_on_the_new_connection(services: Broker, check: Check, clock: Clock) -> None:

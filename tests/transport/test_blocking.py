@@ -20,8 +20,9 @@ from uamqp.aio.connection import open_connection
 from uamqp.aio.options import connection_options
 from uamqp.broker import Broker
 from uamqp.engine.connection import EMPTY_FRAME
+from uamqp.engine.link import LinkEndpoint
 from uamqp.exceptions import ConnectionLost, InDoubt, LocalProtocolError, NotSent, OperationTimeout
-from uamqp.sync import Connection, OnDemand, connect
+from uamqp.sync import Connection, Message, OnDemand, Token, connect
 from uamqp.transport import blocking, event_loop
 from uamqp.transport.address import parse_url
 from uamqp.transport.blocking import BlockingDriver
@@ -381,6 +382,32 @@ def test_an_interrupted_send_takes_back_what_was_not_sent() -> None:
             server.call(server.peer.receiver.flow, 5)
             sender.send(b"later")
         assert [delivery.body for delivery in server.peer.messages] == [b"later"]
+
+
+class Unanswered(Peer):
+    """Puts tokens to no use, and takes no senders to ``$management``."""
+
+    def on_attach(self, link: LinkEndpoint) -> None:
+        attach = link.remote_attach
+        assert attach is not None
+        if attach.target is None or attach.target.address != "$management":
+            super().on_attach(link)
+
+
+@in_main_thread
+@pytest.mark.parametrize("operation", ["authorize", "request"])
+def test_an_interrupt_leaves_nothing_of_what_was_under_way(operation: str) -> None:
+    with threaded_server(Unanswered) as server, connect(server.url, timeout=BOUND) as connection:
+        with interrupted(), pytest.raises(KeyboardInterrupt):
+            if operation == "authorize":
+                connection.authorize("audience", lambda audience: Token("token", "jwt"))
+            else:
+                connection.request("$management", Message("request"))
+        # The peer has taken note of all when it answers this.
+        connection.session().close()
+        links = server.call(lambda: [link for link in server.peer.links if link.error is None])
+        assert links == []
+        assert not connection._aio._links
 
 
 def test_an_interrupt_inside_the_engine_ends_the_connection(connection: Connection) -> None:

@@ -128,20 +128,23 @@ class TokenKeeper:
         Raises:
             TokenError: the peer refused the token, or there is none that is still good.
             OperationTimeout: the peer did not answer.
+            DeliveryFailed: the peer's node did not take the request.
             LinkDetached: the peer has no such node.
-            ConnectionEnded: the connection is gone.
+            SessionEnded, ConnectionEnded: session or connection are gone.
             Exception: what `get_token` raised.
         """
         try:
             await self._put_first(tries or self._retries + 1)
         except BaseException:
-            await self.close(timeout=0.0)
+            self._leave()
             raise
-        former = self._connection._keepers.get(self._audience)
-        self._connection._keepers[self._audience] = self
+        keepers = self._connection._keepers
+        # Not looked up before: another may have come meanwhile.
+        former = keepers.get(self._audience)
+        keepers[self._audience] = self
         self._look_after()
         if former is not None and former is not self:
-            await former.close(timeout=0.0)
+            former._leave()
 
     async def restore(self) -> None:
         """The connection is back: put the token again, or another, unless that was done on it already.
@@ -190,6 +193,9 @@ class TokenKeeper:
 
     def _look_after(self) -> None:
         """Renew the token in time, from now on."""
+        if self._connection._engine.error is not None:
+            # It ended right after the answer. Where it comes back, so does this.
+            return
         if self._token is not None and self._token.expires_at is not None:
             self._task = self._connection._driver.spawn(self._keep(), f"tokens for {self._audience}")
 
@@ -205,10 +211,17 @@ class TokenKeeper:
 
     async def close(self, timeout: Timeout = DEFAULT) -> None:
         """Renew no more, and detach from ``$cbs``, within `timeout` seconds; safe to call twice."""
+        requests = self._requests
+        self._leave()
+        if requests is not None:
+            await requests.session.close(timeout=timeout)
+
+    def _leave(self) -> None:
+        """Renew no more, and detach from ``$cbs`` without waiting for the peer."""
         if self._connection._keepers.get(self._audience) is self:
             del self._connection._keepers[self._audience]
         self._stop()
-        await self._detach(timeout)
+        self._detach()
 
     async def _put_first(self, tries: int) -> None:
         token = await self._next_token()
@@ -240,7 +253,7 @@ class TokenKeeper:
         left = self._connection._driver.countdown(seconds)
         requests = self._requests
         if requests is None or not requests.usable:
-            await self._detach(0.0)
+            self._detach()
             requests = self._requests = await self._attach(left)
         message = Message(
             Value(token.text),
@@ -253,11 +266,14 @@ class TokenKeeper:
                 f"the peer did not answer put-token for {self._audience} within {round(seconds, 2):g} s"
             ) from None
         except (InDoubt, NotSent) as error:
-            # The request was lost with its link, which says why.
-            raise error.__cause__ or error from None
+            if isinstance(error.__cause__, AMQPError):
+                # The request was lost with its link, which says why.
+                raise error.__cause__.again() from error.__cause__.__cause__
+            raise
         _check_status(answer, self._audience)
         self._token = token
-        self._engine = self._connection._engine
+        # Not the connection's: that may be another one by now.
+        self._engine = requests.session._endpoint.connection
 
     async def _attach(self, left: Callable[[], float | None]) -> Requests:
         """Attach to ``$cbs``, in a session of its own."""
@@ -265,13 +281,13 @@ class TokenKeeper:
         try:
             return await Requests.open_paired(session, NODE, left())
         except BaseException:
-            await session.close(timeout=0.0)
+            session._drop()
             raise
 
-    async def _detach(self, timeout: Timeout) -> None:
+    def _detach(self) -> None:
         requests, self._requests = self._requests, None
         if requests is not None:
-            await requests.session.close(timeout=timeout)
+            requests.session._drop()
 
     async def _keep(self) -> None:
         """Renew as long as that works; the body of the background task."""

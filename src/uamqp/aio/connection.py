@@ -437,7 +437,7 @@ class Connection(Observer):
             get_token: is called with the audience and gives a `Token`, or an awaitable for one: for the first, and
                 for each renewal. `SharedAccessKey` is one.
             refresh_window: seconds before the expiry of a token at which to renew it; by default a tenth of its life.
-            timeout: seconds for the peer's answer.
+            timeout: seconds for the peer's answer, without those that `get_token` takes; for renewals, too.
 
         Where a token cannot be renewed before it expires, the links to the nodes that it is for end with the error.
 
@@ -445,12 +445,11 @@ class Connection(Observer):
             TokenError: the peer refused the token, or it has expired.
             OperationTimeout: the peer did not answer.
             LinkDetached: the peer does not take tokens.
-            ConnectionEnded: the connection is gone.
+            DeliveryFailed: it does, and did not take this request.
+            SessionEnded, ConnectionEnded: session or connection are gone.
             Exception: what `get_token` raised.
         """
-        left = self._driver.countdown(self._seconds(timeout))
-        await self._usable(left())
-        seconds = left()
+        seconds = self._seconds(timeout)
         keeper = TokenKeeper(
             self,
             audience,

@@ -171,9 +171,7 @@ class Link:
         Returns when the peer has answered, and after `timeout` seconds at the latest.
         """
         endpoint = self._endpoint
-        if endpoint.suspended:
-            self._give_up(None)
-        self._session._connection._links.pop(self, None)  # type: ignore[call-overload]
+        self._leave()
         if endpoint.error is not None:
             return
         endpoint.detach()
@@ -181,6 +179,21 @@ class Link:
             await self._changed.wait_for(lambda: endpoint.error is not None, self._seconds(timeout))
         finally:
             endpoint.ended(None)
+
+    def _drop(self) -> None:
+        """Detach for good, and do not wait for the peer's answer; safe to call twice.
+
+        Unlike `close` it can stand where nothing can be awaited: in a blocking call that is interrupted.
+        """
+        self._leave()
+        self._endpoint.detach()
+        self._endpoint.ended(None)
+
+    def _leave(self) -> None:
+        """Bring it back no more: it is being closed."""
+        if self._endpoint.suspended:
+            self._give_up(None)
+        self._session._connection._links.pop(self, None)  # type: ignore[call-overload]
 
     def _ended(self, endpoint: LinkEndpoint, error: AMQPError | None) -> None:
         """An endpoint of the link ended, or was refused; bring the link back where that is wanted."""

@@ -51,26 +51,25 @@ class Requests:
         try:
             sender = await session.sender(node, timeout=left())
         except BaseException:
-            await receiver.close(timeout=0.0)
+            receiver._drop()
             raise
         return cls(session, sender, receiver, receiver.address or "")
 
     @classmethod
     async def open_paired(cls, session: Session, node: str, timeout: float | None) -> Requests:
-        """Attach to a node that answers over a link from itself, such as ``$cbs``."""
+        """Attach to a node that answers over a link from itself, such as ``$cbs``.
+
+        What is attached when that fails ends with the session, which is the caller's to end.
+        """
         reply_to = f"reply-{uuid4()}"
         left = session.connection._driver.countdown(timeout)
         # Termini of our own, because the name of the node is the same with all peers.
         receiver = await session.receiver(
             None, source=Source(address=node), target=Target(address=reply_to), prefetch=_CREDIT, timeout=left()
         )
-        try:
-            sender = await session.sender(
-                None, source=Source(address=reply_to), target=Target(address=node), timeout=left()
-            )
-        except BaseException:
-            await receiver.close(timeout=0.0)
-            raise
+        sender = await session.sender(
+            None, source=Source(address=reply_to), target=Target(address=node), timeout=left()
+        )
         return cls(session, sender, receiver, reply_to)
 
     @property

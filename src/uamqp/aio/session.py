@@ -257,6 +257,14 @@ class Session:
         finally:
             endpoint.ended(None)
 
+    def _drop(self) -> None:
+        """End a session that is `passing`, and do not wait for the peer's answer; safe to call twice.
+
+        Unlike `close` it can stand where nothing can be awaited: in a blocking call that is interrupted.
+        """
+        self._endpoint.end()
+        self._endpoint.ended(None)
+
     async def __aenter__(self) -> Session:
         return self
 
