@@ -6,7 +6,7 @@ import pytest
 
 from uamqp.aio import Connection, Manual, OnDemand, Prefetch, connect
 from uamqp.codec.performatives import Disposition, Flow
-from uamqp.exceptions import OperationTimeout
+from uamqp.exceptions import LocalProtocolError, OperationTimeout
 from uamqp.testing import ScriptedServer
 
 from .conftest import Serve
@@ -153,6 +153,74 @@ async def test_on_demand_does_not_end_a_drain(serve: Serve) -> None:
         with pytest.raises(OperationTimeout, match="drain"):
             await draining
         await connection.close(timeout=0)
+
+
+async def test_on_demand_gives_more_where_another_took_it(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=OnDemand())
+        waiting = asyncio.create_task(receiver.receive())
+        await eventually(lambda: server.peer.sender.credit == 1)
+        flood(server, 2)
+        while not receiver.queued:
+            await asyncio.sleep(0)
+        # Its waiter is woken, and did not have its turn yet.
+        await receiver.receive()
+        assert not waiting.done()
+        await waiting
+
+
+async def test_on_demand_gives_again_what_a_drain_took(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=OnDemand())
+        waiting = asyncio.create_task(receiver.receive())
+        await eventually(lambda: server.peer.sender.credit == 1)
+        await receiver.drain()
+        flood(server, 1)
+        await waiting
+
+
+async def test_on_demand_gives_nothing_during_a_drain(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=OnDemand())
+        receiver.flow(1)
+        draining = asyncio.create_task(receiver.drain())
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(receiver.receive_many(5))
+        await asyncio.sleep(0)
+        assert receiver._endpoint.draining
+        await draining
+        await eventually(lambda: server.peer.sender.credit == 5)
+        flood(server, 1)
+        assert len(await waiting) == 1
+
+
+async def test_on_demand_gives_nothing_to_who_waits_while_it_is_closed(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=OnDemand())
+        waiting = asyncio.create_task(receiver.receive())
+        await eventually(lambda: server.peer.sender.credit == 1)
+        await receiver.close()
+        with pytest.raises(LocalProtocolError, match="is closed"):
+            await waiting
+        assert server.peer.sender.credit == 0
+
+
+async def test_on_demand_takes_nothing_back_on_a_session_that_ends(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        session = await connection.session()
+        receiver = await session.receiver("q", credit=OnDemand())
+        waiting = asyncio.create_task(receiver.receive_many(3, timeout=0.05))
+        await eventually(lambda: server.peer.sender.credit == 3)
+        server.peer.freeze()
+        closing = asyncio.create_task(session.close())
+        assert await waiting == []
+        server.peer.thaw()
+        await closing
 
 
 async def test_on_demand_keeps_what_came_too_late(serve: Serve) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from uamqp.aio import Connection, Happening, Manual, OnDemand, Recovery, RecoveryEvent, connect
 from uamqp.broker import Broker
+from uamqp.codec.hot import frame
+from uamqp.codec.performatives import Transfer
 from uamqp.exceptions import (
     AddressError,
     AMQPError,
@@ -398,6 +400,40 @@ async def test_credit_that_is_given_while_it_is_away(serve: Serve, events: Event
         server._make = Peer
         await recovered(events)
         await eventually(lambda: server.peer.sender.credit == 7)
+
+
+async def test_credit_of_a_delivery_that_was_here_in_part_is_given_again(serve: Serve, events: Events) -> None:
+    server = await serve(Peer)
+    async with connect(server.url, recovery=events.recovery(), timeout=BOUND) as connection:
+        receiver = await connection.receiver("queue", credit=Manual())
+        receiver.flow(1)
+        await eventually(lambda: server.peer.sender.credit == 1)
+        part = Transfer(handle=0, delivery_id=0, delivery_tag=b"1", message_format=0, more=True)
+        server.peer.write(frame(0, part.encode() + b"\x00\x53\x77"))
+        await eventually(lambda: receiver._arriving)
+        assert receiver.credit == 0
+        server.peer.cut()
+        await recovered(events)
+        await eventually(lambda: server.peer.sender.credit == 1)
+
+
+async def test_a_receiver_whose_closing_was_cancelled_does_not_come_back(serve: Serve, events: Events) -> None:
+    server = await serve(Peer)
+    async with connect(server.url, recovery=events.recovery(), timeout=BOUND) as connection:
+        receiver = await connection.receiver("queue")
+        await eventually(lambda: server.peer.sender.credit)
+        server.peer.freeze()
+        closing = asyncio.create_task(receiver.close())
+        await asyncio.sleep(0)
+        assert receiver._endpoint.draining
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        server.peer.cut()
+        await recovered(events)
+        # The session it was in comes back, and whatever has one.
+        await connection.sender("other")
+        assert server.peer.links == [server.peer.receiver]
 
 
 async def test_credit_on_demand_is_given_for_who_waits(serve: Serve, events: Events) -> None:

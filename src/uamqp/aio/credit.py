@@ -26,7 +26,10 @@ class CreditPolicy:
         """The application took `refill_after` deliveries."""
 
     def wanted(self, receiver: Receiver, count: int) -> None:
-        """The application waits for `count` deliveries, all waiting tasks together, and none is there."""
+        """The application waits for `count` deliveries, all waiting tasks together, and none is there.
+
+        Told again whenever something happens that they still wait after: what came went to another, say.
+        """
 
     def unwanted(self, receiver: Receiver, count: int) -> None:
         """A call is over: now the application waits for `count` deliveries, fewer than before."""

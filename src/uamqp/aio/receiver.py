@@ -9,9 +9,9 @@ from ..codec.definitions import Source
 from ..engine.delivery import IncomingDelivery
 from ..engine.link import SENDER_SETTLE_SETTLED, LinkEndpoint
 from ..engine.receiver import ReceiverEndpoint
-from ..engine.states import LinkState
+from ..engine.states import LinkState, SessionState
 from ..exceptions import AMQPError, OperationTimeout
-from .credit import CreditPolicy
+from .credit import CreditPolicy, Manual
 from .link import Link
 from .options import DEFAULT, Timeout
 
@@ -74,6 +74,17 @@ class Receiver(Link):
     def queued(self) -> int:
         """Deliveries that arrived and were not taken yet."""
         return len(self._queue)
+
+    @property
+    def _may_flow(self) -> bool:
+        """Whether credit can be given now: the link is there, and no drain is under way, which that would end."""
+        endpoint = self._endpoint
+        return (
+            endpoint.error is None
+            and endpoint.state is LinkState.ATTACHED
+            and endpoint.session.state is SessionState.MAPPED
+            and not endpoint.draining
+        )
 
     @property
     def _arriving(self) -> int:
@@ -175,6 +186,9 @@ class Receiver(Link):
         Deliveries that were taken and not settled go back to the node too, by the detach.
         """
         endpoint = self._endpoint
+        self._leave()
+        # Who still waits is given nothing more.
+        self._policy = Manual()
         seconds = self._seconds(timeout)
         left = self._driver.countdown(seconds)
         try:
@@ -204,27 +218,31 @@ class Receiver(Link):
 
     async def _available(self, count: int, seconds: float | None) -> bool:
         """Wait for a delivery; False where time ran out."""
-        queue = self._queue
         error = self.error
         if error is not None:
             raise error.again()
         self._wanted += count
         try:
-            if not self._endpoint.suspended:
-                self._policy.wanted(self, self._wanted)
-            if not await self._changed.wait_for(lambda: bool(queue) or self.error is not None, seconds):
+            if not await self._changed.wait_for(self._is_decided, seconds):
                 return False
         finally:
             self._wanted -= count
-            endpoint = self._endpoint
-            # A new credit would end a drain.
-            if endpoint.error is None and endpoint.state is LinkState.ATTACHED and not endpoint.draining:
+            if self._may_flow:
                 self._policy.unwanted(self, self._wanted)
-        if not queue:
+        if not self._queue:
             error = self.error
             assert error is not None
             raise error.again()
         return True
+
+    def _is_decided(self) -> bool:
+        """Whether who waits for a delivery need not wait on; if not, the policy sees to the credit."""
+        if self._queue or self.error is not None:
+            return True
+        # Each time anew: what came may have gone to another, who did not wait, or a drain may have taken the credit.
+        if self._may_flow:
+            self._policy.wanted(self, self._wanted)
+        return False
 
     def _take(self) -> IncomingDelivery:
         delivery = self._queue.popleft()
@@ -243,6 +261,5 @@ class Receiver(Link):
 
     def _refill(self) -> None:
         self._until_refill = self._policy.refill_after or _NEVER
-        # Credit given while it is taken back would end the drain.
-        if self._endpoint.error is None and not self._endpoint.draining:
+        if self._may_flow:
             self._policy.taken(self)

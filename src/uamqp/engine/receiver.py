@@ -259,7 +259,10 @@ class ReceiverEndpoint(LinkEndpoint):
 
     def _abandon(self, error: AMQPError) -> None:
         session = self.session
-        self._partial = None
+        if self._partial is not None:
+            # It is gone, and counts as not sent: whoever attaches again owes the credit for it.
+            self._partial = None
+            self.delivery_count = (self.delivery_count - 1) & MASK
         ended = [d for d in session.incoming_unsettled.values() if d.link is self]
         for delivery in ended:
             del session.incoming_unsettled[delivery.id]
