@@ -367,6 +367,23 @@ async def test_only_those_that_need_the_token_are_told(
     await kept.close()
 
 
+async def test_the_end_of_one_token_does_not_keep_others_from_being_put(
+    connection: Connection, clock: Clock, check: Check
+) -> None:
+    source = Source(clock)
+    kept = TokenKeeper(connection, "sb://host/", source, clock=clock.time, sleep=clock.sleep)
+    await kept.start()
+    other = TokenKeeper(connection, "sb://host/other", lambda audience: Token("token", "jwt"))
+    await other.start()
+    source.problem = OSError("no network")
+    for _ in range(5):
+        await clock.wake()
+    await eventually(lambda: kept.error)
+    assert other._requests is not None
+    assert other._requests.usable
+    await kept.close()
+
+
 # --- with recovery ----------------------------------------------------------------------------------------------
 
 

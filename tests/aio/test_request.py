@@ -11,7 +11,12 @@ from uamqp.aio import Connection, Message, Properties, Value, connect
 from uamqp.aio.request import Requests
 from uamqp.broker import Broker
 from uamqp.broker.peer import Peer, Service
+from uamqp.engine.delivery import IncomingDelivery
 from uamqp.exceptions import ConnectionEnded, LinkDetached, OperationTimeout
+
+from .conftest import Serve
+from .peers import Peer as AcceptingPeer
+from .peers import eventually
 
 NODE = "$management"
 
@@ -126,6 +131,32 @@ async def test_the_links_are_attached_again_where_they_are_gone(broker: Broker, 
     await connection.request(NODE, read("q"))
     await connection._requests[NODE].close(5)
     assert (await connection.request(NODE, read("q"))).body["name"] == "q"
+
+
+async def test_half_of_what_is_gone_goes_too(serve: Serve) -> None:
+    class Answering(AcceptingPeer):
+        def on_message(self, delivery: IncomingDelivery) -> None:
+            super().on_message(delivery)
+            asked = delivery.message
+            if asked.body != "silent":
+                answer = Message("answer", properties=Properties(correlation_id=asked.properties.message_id))
+                self.sender.send(answer.encode())
+
+    server = await serve(Answering)
+    async with connect(server.url) as connection:
+        await connection.request("node", Message("x"))
+        asking = asyncio.create_task(connection.request("node", Message("silent")))
+        await eventually(lambda: len(server.peer.messages) == 2)
+        first = server.peer.links[:2]
+        server.peer.receiver.fail("amqp:link:detach-forced", "idle")
+        await eventually(lambda: not connection._requests["node"].usable)
+        await connection.request("node", Message("x"))
+        # Somebody still waits for an answer there.
+        assert [link.error is None for link in first] == [True, False]
+        asking.cancel()
+        await eventually(lambda: first[0].error is not None)
+        # The one that hears answers now.
+        assert len(connection._driver._tasks) == 1  # type: ignore[attr-defined]
 
 
 async def test_cancelling_a_request_leaves_the_others_alone(broker: Broker, connection: Connection) -> None:

@@ -341,10 +341,9 @@ class TokenKeeper:
         _log.warning("%r: %s", self._connection, error)
         self.error = error
         connection = self._connection
-        own = None if self._requests is None else self._requests.session
         for endpoint in [link for session in connection._engine.sessions for link in session.links]:
             link = endpoint.context
-            if isinstance(link, Sender | Receiver) and link.session is not own and self._covers(link.address):
+            if isinstance(link, Sender | Receiver) and self._covers(link.address):
                 endpoint.detach(error=Error(Symbol(UNAUTHORIZED_ACCESS), "the token of the client has expired"))
                 endpoint.ended(error)
         for link in [*connection._links]:
@@ -355,6 +354,9 @@ class TokenKeeper:
         """Whether the token is needed for a node: its address is what the audience names, or lies below it."""
         path = _path_of_audience(self._audience)
         node = _path_of_node(address or "")
+        if node == NODE:
+            # Where tokens are put, none is needed.
+            return False
         return not path or node == path or node.startswith(f"{path}/")
 
 

@@ -405,16 +405,18 @@ class Connection(Observer):
             LinkDetached, SessionEnded, ConnectionEnded: there is no such node, or it is gone.
         """
         left = self._driver.countdown(self._seconds(timeout))
-        requests = self._requests.get(address)
+        former = requests = self._requests.get(address)
         if requests is None or not requests.usable:
             session = await self._shared_session(left())
             opened = await Requests.open_dynamic(session, address, left())
             requests = self._requests.get(address)
             if requests is not None and requests.usable:
                 # Another task was faster.
-                await opened.close(left())
+                opened.retire()
             else:
                 requests = self._requests[address] = opened
+                if former is not None:
+                    former.retire()
         answer = await requests.request(message, left())
         return answer.message
 
@@ -435,7 +437,8 @@ class Connection(Observer):
             audience: what the token is for: the URI of a node, such as ``"sb://name.servicebus.windows.net/orders"``,
                 or of the whole host.
             get_token: is called with the audience and gives a `Token`, or an awaitable for one: for the first, and
-                for each renewal. `SharedAccessKey` is one.
+                for each renewal. `SharedAccessKey` is one. It must come to its end by itself: nothing bounds its time,
+                and a connection that is brought back waits for it.
             refresh_window: seconds before the expiry of a token at which to renew it; by default a tenth of its life.
             timeout: seconds for the peer's answer, without those that `get_token` takes; for renewals, too.
 

@@ -41,6 +41,7 @@ class Requests:
             session.connection._links.pop(link, None)
         self._waiting: dict[str, Waiter] = {}
         self._answers: dict[str, IncomingDelivery] = {}
+        self._retired = False
         self._reader: BackgroundTask = self._driver.spawn(self._read(), f"answers for {reply_to}")
 
     @classmethod
@@ -57,19 +58,20 @@ class Requests:
 
     @classmethod
     async def open_paired(cls, session: Session, node: str, timeout: float | None) -> Requests:
-        """Attach to a node that answers over a link from itself, such as ``$cbs``.
-
-        What is attached when that fails ends with the session, which is the caller's to end.
-        """
+        """Attach to a node that answers over a link from itself, such as ``$cbs``."""
         reply_to = f"reply-{uuid4()}"
         left = session.connection._driver.countdown(timeout)
         # Termini of our own, because the name of the node is the same with all peers.
         receiver = await session.receiver(
             None, source=Source(address=node), target=Target(address=reply_to), prefetch=_CREDIT, timeout=left()
         )
-        sender = await session.sender(
-            None, source=Source(address=reply_to), target=Target(address=node), timeout=left()
-        )
+        try:
+            sender = await session.sender(
+                None, source=Source(address=reply_to), target=Target(address=node), timeout=left()
+            )
+        except BaseException:
+            receiver._drop()
+            raise
         return cls(session, sender, receiver, reply_to)
 
     @property
@@ -107,6 +109,7 @@ class Requests:
         finally:
             del self._waiting[id]
             self._answers.pop(id, None)
+            self._drop_retired()
 
     async def _read(self) -> None:
         """Hand out the answers; the body of the background task."""
@@ -134,7 +137,19 @@ class Requests:
             wake(waiter)
 
     async def close(self, timeout: float | None) -> None:
-        """Detach from the node; safe to call twice."""
+        """Detach from the node, within `timeout` seconds; safe to call twice."""
+        left = self._driver.countdown(timeout)
         self._reader.cancel()
-        await self._sender.close(timeout=timeout)
-        await self._receiver.close(timeout=timeout)
+        await self._sender.close(timeout=left())
+        await self._receiver.close(timeout=left())
+
+    def retire(self) -> None:
+        """Another takes its place: detach from the node, once nobody waits for an answer any more."""
+        self._retired = True
+        self._drop_retired()
+
+    def _drop_retired(self) -> None:
+        if self._retired and not self._waiting:
+            self._reader.cancel()
+            self._sender._drop()
+            self._receiver._drop()
