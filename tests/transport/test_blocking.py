@@ -384,6 +384,26 @@ def test_an_interrupted_send_takes_back_what_was_not_sent() -> None:
         assert [delivery.body for delivery in server.peer.messages] == [b"later"]
 
 
+@in_main_thread
+def test_an_interrupt_does_not_wait_for_what_cleans_up() -> None:
+    driver, reached = BlockingDriver(), []
+
+    async def work() -> None:
+        try:
+            await driver.sleep(BOUND)
+        finally:
+            try:
+                reached.append("inner")
+                await driver.sleep(BOUND)
+            finally:
+                reached.append("outer")
+                await driver.sleep(BOUND)
+
+    with interrupted(), pytest.raises(KeyboardInterrupt):
+        driver.run(work())
+    assert reached == ["inner", "outer"]
+
+
 class Unanswered(Peer):
     """Puts tokens to no use, and takes no senders to ``$management``."""
 

@@ -141,10 +141,16 @@ class _Task:
                 self.error = error
 
     def cancel(self) -> None:
-        """Stop it at the await where it stands; its `finally` blocks run now."""
+        """Stop it at the await where it stands; its `finally` blocks run now, each as far as it need not wait."""
         if not self.done:
             self.done = True
-            self._coroutine.close()
+            while True:
+                try:
+                    self._coroutine.close()
+                    return
+                except RuntimeError:
+                    # One of them wants to wait; it stands there now, and is stopped there too.
+                    pass
 
 
 class BlockingDriver(Driver):
