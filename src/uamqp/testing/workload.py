@@ -28,7 +28,7 @@ _HARMLESS = (Outcome.NOT_SENT, Outcome.RELEASED, Outcome.MODIFIED)
 FOR_EVER = 120.0
 
 #: Connections that a worker makes before it gives up; faults are fewer.
-_PATIENCE = 60
+_PATIENCE = 200
 
 
 class Cancelled(Exception):
@@ -169,17 +169,23 @@ class Worker:
             return await operation
         task = asyncio.ensure_future(operation)
         task.set_name(f"{self.name} to be cancelled")
-        for _ in range(self.random.randrange(6)):
-            await asyncio.sleep(0)
-        if self.random.random() < 0.5:
-            await asyncio.sleep(self.random.random() * 0.02)
-        if not task.done():
-            self.note("cancels")
+        try:
+            for _ in range(self.random.randrange(6)):
+                await asyncio.sleep(0)
+            if self.random.random() < 0.5:
+                await asyncio.sleep(self.random.random() * 0.02)
+            if not task.done():
+                self.note("cancels")
+                task.cancel()
+                await asyncio.wait([task])
+                if task.cancelled():
+                    raise Cancelled
+            return await task
+        except asyncio.CancelledError:
+            # Whoever waits for this has no more patience; the task is nobody's then.
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
             task.cancel()
-            await asyncio.wait([task])
-            if task.cancelled():
-                raise Cancelled
-        return await task
+            raise
 
 
 class Producer(Worker):
