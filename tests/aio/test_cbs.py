@@ -16,7 +16,7 @@ from uamqp.aio import Connection, Happening, Message, Properties, Recovery, Reco
 from uamqp.aio.cbs import TokenKeeper
 from uamqp.broker import Broker
 from uamqp.broker.services import ClaimsBasedSecurity
-from uamqp.exceptions import ConnectionLost, LinkDetached, NotSent, OperationTimeout, TokenError
+from uamqp.exceptions import AMQPError, ConnectionLost, LinkDetached, NotSent, OperationTimeout, TokenError
 
 from .conftest import Serve
 from .peers import BOUND, Peer, eventually, peer_server
@@ -382,6 +382,35 @@ async def test_the_end_of_one_token_does_not_keep_others_from_being_put(
     assert other._requests is not None
     assert other._requests.usable
     await kept.close()
+
+
+async def test_a_token_that_does_not_come(connection: Connection, check: Check) -> None:
+    async def get_token(audience: str) -> Token:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(OperationTimeout, match=r"no token for audience within 0\.01 s"):
+        await connection.authorize("audience", get_token, timeout=0.01)
+    assert check.put == []
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_a_token_that_is_cancelled(connection: Connection, closed: bool) -> None:
+    asked = asyncio.Event()
+
+    async def get_token(audience: str) -> Token:
+        asked.set()
+        if not closed:
+            raise asyncio.CancelledError
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    authorizing = asyncio.create_task(connection.authorize("audience", get_token))
+    await asked.wait()
+    if closed:
+        await connection.close()
+    with pytest.raises(AMQPError, match="is closed" if closed else "was cancelled"):
+        await authorizing
 
 
 # --- with recovery ----------------------------------------------------------------------------------------------

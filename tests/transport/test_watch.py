@@ -12,7 +12,7 @@ import pytest
 
 from uamqp.engine.connection import EMPTY_FRAME
 from uamqp.exceptions import ConnectionLost
-from uamqp.sync import connect
+from uamqp.sync import Recovery, connect
 from uamqp.transport.watch import WATCH, Watch
 
 from ..aio.peers import BOUND, Peer, threaded_server
@@ -50,6 +50,28 @@ def test_a_silent_peer_is_given_up_while_the_program_does_something_else() -> No
     with threaded_server(Peer) as server, connect(server.url, timeout=BOUND, idle_timeout=0.1) as connection:
         wait_until(lambda: connection.error is not None)
         assert "nothing arrived from the peer" in str(connection.error)
+
+
+def test_a_connection_that_is_being_brought_back_holds_up_no_other() -> None:
+    entered, released = threading.Event(), threading.Event()
+
+    async def slow(*arguments: object) -> None:
+        entered.set()
+        assert released.wait(BOUND)
+        raise ConnectionLost("nobody answers")
+
+    with threaded_server(asking) as server, threaded_server(asking) as other:
+        lost = connect(server.url, timeout=BOUND, recovery=Recovery(attempts=1))
+        with connect(other.url, timeout=BOUND):
+            lost._driver.connect = slow  # type: ignore[method-assign]
+            server.call(server.peer.cut)
+            # Nobody uses the connection: it is the heartbeat that finds out.
+            assert entered.wait(BOUND)
+            seen = other.peer.engine.last_received
+            wait_until(lambda: other.peer.engine.last_received > seen)
+            released.set()
+            wait_until(lambda: lost.error is not None)
+        lost.close()
 
 
 def test_one_thread_for_all() -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from ..codec.definitions import Error
 from ..codec.message import Message, Value
@@ -20,7 +20,7 @@ from ..engine.errors import UNAUTHORIZED_ACCESS
 from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..engine.sasl import Mechanism
 from ..exceptions import AMQPError, ConnectionEnded, ConnectionLost, InDoubt, NotSent, OperationTimeout, TokenError
-from ..transport.driver import BackgroundTask
+from ..transport.driver import BackgroundTask, wake
 from .options import DEFAULT, Timeout
 from .receiver import Receiver
 from .request import Requests
@@ -224,21 +224,53 @@ class TokenKeeper:
         self._detach()
 
     async def _put_first(self, tries: int) -> None:
-        token = await self._next_token()
-
-        def put(seconds: Timeout) -> Coroutine[Any, Any, None]:
-            return self._put(token, cast(float, seconds))
-
-        for _ in range(tries - 1):
+        driver = self._connection._driver
+        left = driver.countdown(self._timeout)
+        token = await self._told(await driver.outside(self._get_token, self._audience))
+        timeout = left()
+        while True:
             try:
-                return await self._connection._persist(put, self._timeout)
+                return await self._connection._persist(lambda seconds: self._put(token, cast(float, seconds)), timeout)
             except (TokenError, OperationTimeout):
-                await self._pause(self._backoff)
-        return await self._connection._persist(put, self._timeout)
+                tries -= 1
+                if not tries:
+                    raise
+            await self._pause(self._backoff)
+            timeout = self._timeout
 
     async def _next_token(self) -> Token:
-        token = self._get_token(self._audience)
-        return token if isinstance(token, Token) else await token
+        return await self._told(self._get_token(self._audience))
+
+    async def _told(self, token: Token | Awaitable[Token]) -> Token:
+        """What a function of the application gives, also where that takes its time, but not for ever."""
+        if isinstance(token, Token):
+            return token
+        awaited = token
+        told: list[Token | Exception] = []
+        driver = self._connection._driver
+        waiter = driver.waiter()
+
+        async def listen() -> None:
+            try:
+                told.append(await awaited)
+            except Exception as error:
+                told.append(error)
+            finally:
+                wake(waiter)
+
+        task = driver.spawn(listen(), f"a token for {self._audience}")
+        try:
+            if not await driver.wait(waiter, self._timeout):
+                raise OperationTimeout(f"there was no token for {self._audience} within {self._timeout:g} s")
+        finally:
+            task.cancel()
+        if not told:
+            error = self._connection.error
+            raise error.again() if error is not None else self._no_token(RuntimeError("what gives them was cancelled"))
+        given = told[0]
+        if isinstance(given, Exception):
+            raise given
+        return given
 
     async def _renew(self) -> None:
         """Get another token and put it. Raises TokenError also where there is no other."""

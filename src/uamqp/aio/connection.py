@@ -372,6 +372,7 @@ class Connection(Observer):
     async def _attach_sender(self, address: str | None, options: SenderOptions) -> Sender:
         left = self._driver.countdown(self._seconds(options.get("timeout", DEFAULT)))
         session = await self._shared_session(left())
+        options = options.copy()
         options["timeout"] = left()
         return await session.sender(address, **options)
 
@@ -385,6 +386,7 @@ class Connection(Observer):
     async def _attach_receiver(self, address: str | None, options: ReceiverOptions) -> Receiver:
         left = self._driver.countdown(self._seconds(options.get("timeout", DEFAULT)))
         session = await self._shared_session(left())
+        options = options.copy()
         options["timeout"] = left()
         return await session.receiver(address, **options)
 
@@ -437,16 +439,15 @@ class Connection(Observer):
             audience: what the token is for: the URI of a node, such as ``"sb://name.servicebus.windows.net/orders"``,
                 or of the whole host.
             get_token: is called with the audience and gives a `Token`, or an awaitable for one: for the first, and
-                for each renewal. `SharedAccessKey` is one. It must come to its end by itself: nothing bounds its time,
-                and a connection that is brought back waits for it.
+                for each renewal. `SharedAccessKey` is one. A connection that is brought back waits for it.
             refresh_window: seconds before the expiry of a token at which to renew it; by default a tenth of its life.
-            timeout: seconds for the peer's answer, without those that `get_token` takes; for renewals, too.
+            timeout: seconds for token and answer together; for renewals, too.
 
         Where a token cannot be renewed before it expires, the links to the nodes that it is for end with the error.
 
         Raises:
             TokenError: the peer refused the token, or it has expired.
-            OperationTimeout: the peer did not answer.
+            OperationTimeout: there was no token, or no answer, in time.
             LinkDetached: the peer does not take tokens.
             DeliveryFailed: it does, and did not take this request.
             SessionEnded, ConnectionEnded: session or connection are gone.

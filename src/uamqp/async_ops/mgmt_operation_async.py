@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .. import errors, exceptions
 from .._legacy import octets, text
+from ..aio.options import OPERATION_TIMEOUT
 from ..aio.request import Requests
 from ..codec import message as codec
 from ..codec.primitives import LEGACY
@@ -117,9 +118,11 @@ class MgmtOperationAsync(LoopBound):
         async with self._opening:
             if self._requests is None or not self._requests.usable:
                 await self._session.begin_async()
+                if self._requests is not None:
+                    self._requests.retire()
                 try:
                     self._requests = await Requests.open_paired(
-                        self._session.modern, self.target.decode(self._encoding), None
+                        self._session.modern, self.target.decode(self._encoding), OPERATION_TIMEOUT
                     )
                 except exceptions.LinkDetached as error:
                     self.open = MgmtOpenStatus.Error
@@ -133,4 +136,4 @@ class MgmtOperationAsync(LoopBound):
         async with self._opening:
             requests, self._requests = self._requests, None
             if requests is not None:
-                await requests.close(None)
+                await requests.close(OPERATION_TIMEOUT)

@@ -169,6 +169,7 @@ class BlockingDriver(Driver):
         self._leader_writes = False
         self._followers: list[_Task] = []
         self._pid = os.getpid()
+        self._helper: threading.Thread | None = None
         self._socket: socket.socket | SocketTunnel | None = None
         self._engine: ConnectionEndpoint | None = None
         self._timers: list[_Timer] = []
@@ -261,12 +262,34 @@ class BlockingDriver(Driver):
             try:
                 if self._leader is None:
                     self._turn()
-                    self._finish_step()
+                    if self._is_lost and self._tasks:
+                        self._bring_back()
+                    else:
+                        self._finish_step()
             except Exception as error:
                 # Whoever uses the connection next is told.
                 self._stop(None, error)
             finally:
                 self._lock.release()
+
+    @property
+    def _is_lost(self) -> bool:
+        return self._engine is None or self._engine.error is not None
+
+    def _bring_back(self) -> None:
+        """Go on with the tasks in another thread: connecting takes its time, and other connections want theirs."""
+        if self._helper is None or not self._helper.is_alive():
+            self._helper = threading.Thread(target=self._help, name="uamqp-recovery", daemon=True)
+            self._helper.start()
+
+    def _help(self) -> None:
+        with self._lock:
+            try:
+                if self._leader is None:
+                    self._run_timers()
+                    self._finish_step()
+            except Exception as error:
+                self._stop(None, error)
 
     def next_deadline(self) -> float | None:
         """When `keep_alive` should be called next; None where the connection is gone."""

@@ -50,8 +50,8 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
         reply = b"" if self._full else layer.take_reply()
         self._put(reply)
         self._decide()
-        if not payload and not reply and layer.opened:
-            # A part of something large: the peer is not silent.
+        if not (payload or reply or self._full) and layer.opened:
+            # A part of something large: the peer is not silent. While a reply would have to wait, nobody knows.
             payload = [b""]
         if not self._closing:
             for piece in payload:
@@ -201,17 +201,18 @@ class SocketTunnel:
         self._stream.close()
 
     def _answer(self) -> bool:
-        """Send what the layer has to say; False where it has nothing, or something else must go first."""
-        reply = b""
+        """Send what the layer has to say; False where it has nothing."""
+        replies = True
         try:
             self._send_rest()
             reply = self._layer.take_reply()
+            replies = bool(reply)
             self._unsent = memoryview(reply)
             self._send_rest()
         except OSError:
             # It goes with what is sent next; whether the stream is broken, the next call finds out.
             pass
-        return bool(reply)
+        return replies
 
     def _send_rest(self) -> None:
         while self._unsent:
