@@ -24,7 +24,7 @@ test-brokers: $(VENV)/.test
 	UAMQP_LIVE_PEERS=embedded,rabbitmq,artemis $(BIN)/python -m pytest tests/live -q --timeout 300 -p no:cacheprovider
 
 # Connections cut at every stage and in every way, and real brokers killed with SIGKILL under load; a table at the end
-# (docs/recovery.md). UAMQP_FAULT_KILLS says how often each broker is killed.
+# (docs/recovery.md). UAMQP_FAULT_KILLS says how often each broker is killed, UAMQP_FAULT_LOAD how many messages that takes.
 test-faults: $(VENV)/.test
 	$(BIN)/python -m pytest tests/faults -q -n 6 --dist worksteal --timeout 120 -p no:cacheprovider
 

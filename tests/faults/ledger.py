@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ def meaning(error: AMQPError) -> str:
     return REFUSED if outcome in (Outcome.REJECTED, Outcome.RELEASED, Outcome.MODIFIED) else outcome.value
 
 
-@dataclass
+@dataclass(slots=True)
 class _Arrival:
     when: float
     settled: float = inf
@@ -31,7 +32,7 @@ class _Arrival:
     confirmed: float = inf
 
 
-@dataclass
+@dataclass(slots=True)
 class _Entry:
     attempted: float
     told_at: float = inf
@@ -65,12 +66,20 @@ class Findings:
 
 
 class Ledger:
-    """Every message has a number; the body tells it, so that one that comes back altered is noticed."""
+    """Every message has a number; the body tells it, so that one that comes back altered is noticed.
+
+    Attributes:
+        received: messages that arrived, each counted once.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[int, _Entry] = {}
         self._strange: list[int] = []
         self._cuts: list[list[float]] = []
+        # Counted as they come, because there may be millions.
+        self.received = 0
+        self._told: Counter[str] = Counter()
+        self._open: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -79,6 +88,7 @@ class Ledger:
         """A new message, about to be sent: its number and its body, of at least `size` bytes."""
         number = len(self._entries)
         self._entries[number] = _Entry(time.monotonic())
+        self._open.add(number)
         return number, _body(number, size)
 
     def tell(self, number: int, what: str) -> None:
@@ -86,6 +96,9 @@ class Ledger:
         entry = self._entries[number]
         assert not entry.told, f"message {number}: {entry.told}, then {what}"
         entry.told, entry.told_at = what, time.monotonic()
+        self._told[what] += 1
+        if what in (NOT_SENT, REFUSED):
+            self._open.discard(number)
 
     def receive(self, body: bytes) -> int:
         """It arrived."""
@@ -94,6 +107,8 @@ class Ledger:
         if entry is None or body != _body(number, len(body)):
             self._strange.append(number)
         if entry is not None:
+            self.received += not entry.arrivals
+            self._open.discard(number)
             entry.arrivals.append(_Arrival(time.monotonic()))
         return number
 
@@ -125,22 +140,13 @@ class Ledger:
     def cuts(self) -> int:
         return len(self._cuts)
 
-    @property
-    def received(self) -> int:
-        """Messages that arrived, each counted once."""
-        return sum(bool(entry.arrivals) for entry in self._entries.values())
-
     def told(self, what: str) -> int:
         """Messages whose sender was told this."""
-        return sum(entry.told == what for entry in self._entries.values())
+        return self._told[what]
 
     def open(self) -> list[int]:
         """Messages that must still arrive: those that are not known to be not sent."""
-        return [
-            number
-            for number, entry in self._entries.items()
-            if not entry.arrivals and entry.told not in (NOT_SENT, REFUSED)
-        ]
+        return sorted(self._open)
 
     def check(self, *, patience: float = 0.0) -> Findings:
         """Compare what was told with what arrived.

@@ -1,6 +1,7 @@
 """Brokers that are killed with SIGKILL, again and again, under load: what was accepted is still there.
 
-The environment variable UAMQP_FAULT_KILLS says how often each broker is killed; 5 where it is not set.
+The environment variable UAMQP_FAULT_KILLS says how often each broker is killed, 5 times where it is not set, and
+UAMQP_FAULT_LOAD how many messages arrive between two kills, 500 where it is not set.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ KILLS = int(os.environ.get("UAMQP_FAULT_KILLS", "5"))
 #: Seconds for a broker to come back, and for what waits for that.
 BOUND = 90.0
 #: Messages that arrive between two kills, at least, and senders that wait for their outcomes at the same time.
-LOAD = 500
-SENDERS = 16
+LOAD = int(os.environ.get("UAMQP_FAULT_LOAD", "500"))
+SENDERS = 64
 #: Bytes of a message; every so many is one that takes several frames.
 SIZE = 200
 LARGE = 20_000
@@ -38,7 +39,7 @@ LARGE_EVERY = 25
 #: Seconds in which a broker has noted for good what a consumer said.
 PATIENCE = 0.5
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(60 + 30 * KILLS)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(60 + KILLS * (30 + LOAD / 100))]
 
 
 class Target(ABC):
