@@ -29,6 +29,7 @@ class Mutant:
         owner, method: where.
         old, new: the text that is right, and the one that is wrong.
         seeds: so many seeds are more than enough to find it; most need one or two dozen.
+        first: the seed to begin with, for those that only one in hundreds finds.
         places: how often the text is there; the bug is in all of them.
         recovery: as in `simulate`.
     """
@@ -39,6 +40,7 @@ class Mutant:
     old: str
     new: str
     seeds: int = 1000
+    first: int = 0
     places: int = 1
     recovery: RecoveryMode = "off"
 
@@ -114,6 +116,7 @@ MUTANTS = [
         "on_disposition",
         "if role:",
         "if role or self.outgoing_unsettled:",
+        first=2200,
     ),
     Mutant(
         "the last delivery of a disposition is forgotten",
@@ -244,5 +247,6 @@ MUTANTS = [
         "check_drained",
         " and self._partial is None",
         "",
+        first=240,
     ),
 ]

@@ -14,7 +14,8 @@ from .mutants import MUTANTS, Mutant
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_planted_bug_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mutant.owner, mutant.method, mutant.planted())
-    assert any(simulate(seed, recovery=mutant.recovery).violations for seed in range(mutant.seeds))
+    seeds = range(mutant.first, mutant.first + mutant.seeds)
+    assert any(simulate(seed, recovery=mutant.recovery).violations for seed in seeds)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
