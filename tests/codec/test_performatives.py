@@ -80,3 +80,13 @@ def test_errors_name_what_came() -> None:
         decode_performative(data, 0, len(data))
     assert len(caught.value.description) < 200
     assert Close().error is None
+
+
+@pytest.mark.parametrize(
+    "value", [Described(0x45, [b"\0user\0s3cret"]), Described("sasl", [b"\0user\0s3cret"]), b"s3cret", ["s3cret"]]
+)
+def test_what_is_not_a_performative_does_not_show_what_is_in_it(value: object) -> None:
+    data = encode(value)
+    with pytest.raises(DecodeError) as caught:
+        decode_performative(data, 0, len(data))
+    assert "s3cret" not in str(caught.value)

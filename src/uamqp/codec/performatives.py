@@ -222,5 +222,9 @@ def decode_performative(data: bytes, pos: int, end: int) -> tuple[Composite, int
     """
     value, payload = decode_composite(data, pos, end)
     if not isinstance(value, Composite) or value.PROVIDES not in (_FRAME, _SASL_FRAME):
-        raise DecodeError(f"{value!r:.80} is not a performative", offset=pos)
+        # Without what is in it, which may be a password: a sasl-init with a damaged descriptor, say.
+        what = (
+            f"a value described by {value.descriptor!r:.80}" if isinstance(value, Described) else type(value).__name__
+        )
+        raise DecodeError(f"{what} is not a performative", offset=pos)
     return value, payload
