@@ -1,4 +1,4 @@
-"""A watch over the whole suite: whatever it does, no secret is logged at any level, raised, or shown by a repr."""
+"""What all tests share, above all a watch: no secret is logged at any level, raised, or shown by a repr."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from uamqp.authentication import JWTTokenAuth, SASLPlain, SASTokenAuth
 from uamqp.engine.sasl import Plain
 from uamqp.exceptions import AMQPError
 from uamqp.transport.address import Endpoint, Proxy
+
+from .tokens import Check, Clock
 
 _SHORTEST = 5
 
@@ -85,6 +87,18 @@ def pytest_configure(config: pytest.Config) -> None:
     logger.addHandler(_SECRETS)
     # What goes on is for each test to say.
     logger.setLevel(logging.DEBUG)
+
+
+@pytest.fixture
+def check() -> Check:
+    """What a broker thinks of tokens."""
+    return Check()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Time that passes when the test says so."""
+    return Clock()
 
 
 @pytest.fixture(autouse=True)

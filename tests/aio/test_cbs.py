@@ -23,16 +23,6 @@ from .peers import BOUND, Peer, eventually, peer_server
 
 
 @pytest.fixture
-def check() -> Check:
-    return Check()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 async def services(unbroken_loop: None, check: Check) -> AsyncIterator[Broker]:
     """A broker that looks at tokens."""
     async with Broker(token_check=check) as broker:

@@ -29,16 +29,6 @@ OK = [MessageState.SendComplete]
 
 
 @pytest.fixture
-def check() -> Check:
-    return Check()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 async def services(tidy_loop: None, check: Check) -> AsyncIterator[Broker]:
     """A broker that looks at tokens."""
     async with Broker(token_check=check) as broker:

@@ -20,7 +20,7 @@ from ..engine.errors import UNAUTHORIZED_ACCESS
 from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..engine.sasl import Mechanism
 from ..exceptions import AMQPError, ConnectionEnded, ConnectionLost, InDoubt, NotSent, OperationTimeout, TokenError
-from ..transport.driver import BackgroundTask, wake
+from ..transport.driver import BackgroundTask, wake, within
 from .options import DEFAULT, Timeout
 from .receiver import Receiver
 from .request import Requests
@@ -261,7 +261,7 @@ class TokenKeeper:
         task = driver.spawn(listen(), f"a token for {self._audience}")
         try:
             if not await driver.wait(waiter, self._timeout):
-                raise OperationTimeout(f"there was no token for {self._audience} within {self._timeout:g} s")
+                raise OperationTimeout(f"there was no token for {self._audience} {within(self._timeout)}")
         finally:
             task.cancel()
         if not told:
@@ -295,7 +295,7 @@ class TokenKeeper:
             answer = await requests.request(message, left())
         except OperationTimeout:
             raise OperationTimeout(
-                f"the peer did not answer put-token for {self._audience} within {round(seconds, 2):g} s"
+                f"the peer did not answer put-token for {self._audience} {within(seconds)}"
             ) from None
         except (InDoubt, NotSent) as error:
             if isinstance(error.__cause__, AMQPError):

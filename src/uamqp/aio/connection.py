@@ -30,7 +30,7 @@ from ..exceptions import (
     SessionEnded,
 )
 from ..transport.address import parse_url
-from ..transport.driver import Driver, Waiter, wake
+from ..transport.driver import Driver, Waiter, wake, within
 from ..transport.event_loop import EventLoopDriver
 from .cbs import TokenKeeper, TokenSource
 from .opening import Opening
@@ -306,7 +306,7 @@ class Connection(Observer):
         if repair is not None and repair.running:
             seconds = self._seconds(timeout)
             if not await self._changed.wait_for(lambda: not repair.running, seconds):
-                raise OperationTimeout(f"the connection was not back within {round(seconds or 0.0, 2):g} s")
+                raise OperationTimeout(f"the connection was not back {within(seconds)}")
         if repair is not None and repair.failure is not None:
             raise repair.failure.again()
 

@@ -10,7 +10,7 @@ from ..engine.delivery import IncomingDelivery, OutgoingDelivery
 from ..engine.link import LinkEndpoint
 from ..engine.states import LinkState
 from ..exceptions import AMQPError, LinkDetached, LocalProtocolError, OperationTimeout, SessionEnded
-from ..transport.driver import Waiter, wake
+from ..transport.driver import Waiter, wake, within
 from .options import DEFAULT, Timeout
 from .signal import Signal
 
@@ -127,9 +127,7 @@ class Link:
     async def _answered(self, endpoint: LinkEndpoint, timeout: Timeout) -> None:
         seconds = self._seconds(timeout)
         if not await self._changed.wait_for(lambda: _is_decided(endpoint), seconds):
-            raise OperationTimeout(
-                f"the peer did not answer attach of the link {endpoint.name!r} within {round(seconds or 0.0, 2):g} s"
-            )
+            raise OperationTimeout(f"the peer did not answer attach of the link {endpoint.name!r} {within(seconds)}")
         if endpoint.error is not None:
             raise endpoint.error.again()
 

@@ -223,7 +223,7 @@ class Receiver(Link):
             raise error.again()
         self._wanted += count
         try:
-            if not await self._changed.wait_for(self._is_decided, seconds):
+            if not await self._changed.wait_for(self._need_not_wait, seconds):
                 return False
         finally:
             self._wanted -= count
@@ -235,8 +235,8 @@ class Receiver(Link):
             raise error.again()
         return True
 
-    def _is_decided(self) -> bool:
-        """Whether who waits for a delivery need not wait on; if not, the policy sees to the credit."""
+    def _need_not_wait(self) -> bool:
+        """Whether who waits for a delivery need not wait on; who must has the policy see to the credit."""
         if self._queue or self.error is not None:
             return True
         # Each time anew: what came may have gone to another, who did not wait, or a drain may have taken the credit.

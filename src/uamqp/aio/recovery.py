@@ -183,6 +183,7 @@ class Repair:
             try:
                 await connection._restore(self._attempt)
             except (OperationTimeout, TokenError) as problem:
+                # Of tokens, only one that is not to be had now comes here: see `TokenKeeper.restore`.
                 error = problem
                 continue
             except AMQPError as failure:

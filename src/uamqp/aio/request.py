@@ -8,7 +8,7 @@ from uuid import uuid4
 from ..codec.definitions import Source, Target
 from ..codec.message import Message
 from ..exceptions import AMQPError, DecodeError, OperationTimeout
-from ..transport.driver import BackgroundTask, Waiter, wake
+from ..transport.driver import BackgroundTask, Waiter, wake, within
 
 if TYPE_CHECKING:
     from ..engine.delivery import IncomingDelivery
@@ -99,7 +99,7 @@ class Requests:
         try:
             await self._sender.send(message, timeout=timeout)
             if not await self._driver.wait(waiter, left()):
-                raise OperationTimeout(f"no answer to the request within {round(timeout or 0.0, 2):g} s")
+                raise OperationTimeout(f"no answer to the request {within(timeout)}")
             answer = self._answers.get(id)
             if answer is None:
                 error = self._receiver.error

@@ -19,6 +19,7 @@ from ..engine.session import SessionEndpoint
 from ..engine.states import SessionState
 from ..exceptions import AMQPError, OperationTimeout
 from ..transport.address import node_address
+from ..transport.driver import within
 from .credit import CreditPolicy, Prefetch
 from .opening import Opening
 from .options import DEFAULT, PREFETCH, Timeout
@@ -91,7 +92,7 @@ class Session:
         if not await self._changed.wait_for(
             lambda: endpoint.state is not SessionState.BEGIN_SENT or endpoint.error is not None, seconds
         ):
-            raise OperationTimeout(f"the peer did not answer begin within {round(seconds or 0.0, 2):g} s")
+            raise OperationTimeout(f"the peer did not answer begin {within(seconds)}")
         if endpoint.error is not None:
             raise endpoint.error.again()
 

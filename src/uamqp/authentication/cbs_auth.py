@@ -14,6 +14,7 @@ from urllib.parse import quote_plus, unquote_plus, urlparse
 
 from .. import constants, errors, exceptions
 from .._legacy import octets, text
+from ..aio import sas
 from ..aio.cbs import Token, TokenKeeper
 from ..constants import TransportType
 from ..utils import create_sas_token
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..async_ops.connection_async import ConnectionAsync
     from ..connection import Connection
 
-_SAS_TYPE: Final = b"servicebus.windows.net:sastoken"
+_SAS_TYPE: Final = sas.KIND.encode()
 _JWT_TYPE: Final = b"jwt"
 _LIFE: Final = timedelta(seconds=constants.AUTH_EXPIRATION_SECS)
 

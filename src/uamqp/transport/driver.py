@@ -54,6 +54,11 @@ def wake(waiter: Waiter | None) -> None:
         waiter.set_result(True)
 
 
+def within(timeout: float | None) -> str:
+    """A time-out that has run out, for people: what is left for the last step of several is never a round number."""
+    return f"within {round(timeout or 0.0, 2):g} s"
+
+
 #: Seconds for an address of a host that does not answer, as long as there is another one to try.
 ADDRESS_PATIENCE: Final = 2.0
 #: Durations that may keep their timer while nobody waits: more are used by nobody but who computes them anew each time.

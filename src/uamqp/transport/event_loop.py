@@ -280,5 +280,5 @@ class EventLoopDriver(asyncio.Protocol, Driver):
     def _set_timer(self, timer: asyncio.TimerHandle | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._stall.expect(self.loop.time(), None)
+            self._stall.expect_nothing()
         self._timer = timer

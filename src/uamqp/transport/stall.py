@@ -30,16 +30,21 @@ class StallWatch:
         self._deadline: float | None = None
         self._debug = debug
 
-    def expect(self, now: float, when: float | None) -> None:
-        """The loop should come back then, by its own clock, where it is `now`; None: or not at all."""
+    def expect(self, now: float, when: float) -> None:
+        """The loop should come back then, by its own clock, where it is `now`."""
         self._when = when
-        self._deadline = None if when is None else time.monotonic() + (when - now)
-        if self._debug and self._deadline is not None:
+        self._deadline = time.monotonic() + (when - now)
+        if self._debug:
             WATCH.add(self)
+
+    def expect_nothing(self) -> None:
+        """There is no deadline any more."""
+        self._when = self._deadline = None
 
     def came_back(self, now: float) -> None:
         """The loop is there."""
-        when, self._when, self._deadline = self._when, None, None
+        when = self._when
+        self.expect_nothing()
         late = 0.0 if when is None else now - when
         if late >= PATIENCE:
             _log.warning(
