@@ -274,6 +274,19 @@ def test_a_header_comes_in_pieces() -> None:
     assert sent(engine) == AMQP_HEADER
 
 
+@pytest.mark.parametrize("header", [b"HTTP", b"AXQP", b"AMXP", b"AMQX", b"AMQP\x00\x02\x00\x00"])
+def test_what_cannot_become_a_header_is_told_by_the_byte_that_shows_it(header: bytes) -> None:
+    wrong = next(n for n, (a, b) in enumerate(zip(header, AMQP_HEADER, strict=False)) if a != b)
+    # What comes behind the protocol's name is looked at as a whole.
+    last = wrong if wrong < 4 else 7
+    for known in range(last + 1):
+        engine, _ = server()
+        for piece in (header[:known], header[known:last], header[last:]):
+            assert not engine.closed
+            engine.receive_data(piece)
+        assert engine.error is not None and engine.error.condition == FRAMING
+
+
 # -- frames -----------------------------------------------------------------------------------------------------
 
 

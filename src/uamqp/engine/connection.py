@@ -474,7 +474,8 @@ class ConnectionEndpoint:
                 if not AMQP_HEADER.startswith(data[pos : min(size, pos + 4)]):
                     self._bad_header(data[pos:])
                     return
-                self._put_aside(data, pos, 8)
+                # The byte that shows that it is none may be the next one.
+                self._put_aside(data, pos, 8 if size - pos >= 4 else size - pos + 1)
                 return
             if not self._on_header(data[pos : pos + 8]):
                 return
