@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -169,3 +170,22 @@ def test_the_command_fails_where_a_run_does(
     printed = capsys.readouterr().out
     assert "no message is lost" in printed
     assert "violations" in printed
+
+
+def test_a_task_that_fails_where_nobody_can_reach_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forgotten(made: list[object]) -> None:
+        made.append(asyncio.current_task())
+        raise RuntimeError("forgotten")
+
+    def start(simulation: Simulation) -> list[Worker]:
+        # It holds itself, so that only a collection finds it.
+        simulation._loop.create_task(forgotten([]))
+        return []
+
+    monkeypatch.setattr(Simulation, "workers", start)
+    gc.disable()
+    try:
+        result = simulate(1)
+    finally:
+        gc.enable()
+    assert any("forgotten" in str(violation) for violation in result.violations)

@@ -5,6 +5,7 @@ accounts of every message. All of it comes from one seed, and happens again in t
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -173,6 +174,14 @@ class Simulation:
 
     def run(self) -> Result:
         """From the beginning to the end, including the balance."""
+        # What was there before need not be gone through again and again.
+        gc.freeze()
+        try:
+            return self._run()
+        finally:
+            gc.unfreeze()
+
+    def _run(self) -> Result:
         started = self._loop.time()
         try:
             with _names_from(Random(f"names {self.result.seed}")):
@@ -185,6 +194,8 @@ class Simulation:
                 shut_down(self._loop)
             except Stuck as stuck:
                 self.ledger.fault("nothing hangs", f"at the end: {stuck}")
+            # A task that failed, and that nobody can reach any more, says so when it is collected.
+            gc.collect()
             for failure in self._loop.failures:
                 self.ledger.fault("nothing fails behind the back", failure)
         result.violations = self.ledger.check(self._queue.left())
