@@ -546,6 +546,16 @@ def test_a_topic_refuses_for_all_or_none() -> None:
     assert (wide.length, narrow.length) == (1, 1)
 
 
+def test_a_topic_needs_room_for_all_copies_of_a_message() -> None:
+    topic, storage = Topic("t"), Storage(10_000)
+    queues = [topic.subscription(name, lambda n: queue(n, storage=storage)) for name in ("x", "y", "z")]
+    with pytest.raises(Refused, match="the broker holds all it can"):
+        topic.put(Entry(bytes(4_000)))
+    assert [q.length for q in queues] == [0, 0, 0]
+    topic.put(Entry(bytes(2_000)))
+    assert [q.length for q in queues] == [1, 1, 1]
+
+
 def test_subscriptions_end() -> None:
     topic = Topic("t")
     consumers = [attach(topic.subscription(name, queue)) for name in ("x", "y")]

@@ -203,13 +203,18 @@ class Store(Node):
         self.size = 0
         self._storage = storage
 
-    def lack(self, size: int, count: int = 1) -> str | None:
-        """Why it cannot hold so many messages more, of so many bytes together; None where it can."""
+    def lack(self, size: int, count: int = 1, *, copies: int = 1) -> str | None:
+        """Why it cannot hold so many messages more, of so many bytes together; None where it can.
+
+        Args:
+            size, count: what is to come.
+            copies: how many nodes of the broker are to hold it.
+        """
         if self.length + count > self.max_length:
             return f"it holds {self.length} messages"
         if self.size + size > self.max_bytes:
             return f"it holds {self.size} bytes"
-        if not self._storage.has_room(size, count):
+        if not self._storage.has_room(size * copies, count * copies):
             return "the broker holds all it can"
         return None
 
@@ -291,13 +296,13 @@ class Queue(Store):
         self.check_room(len(entry.payload))
         self.add(entry)
 
-    def check_room(self, size: int) -> None:
-        """Raise Refused where a message of so many bytes cannot be taken."""
+    def check_room(self, size: int, *, copies: int = 1) -> None:
+        """Raise Refused where a message of so many bytes cannot be taken, nor its copies in other nodes."""
         if self._deleted:
             raise Refused(RESOURCE_DELETED, f"the queue {shown(self.name)} was deleted")
-        if self.lack(size) is not None:
+        if self.lack(size, copies=copies) is not None:
             self.expire()
-        lack = self.lack(size)
+        lack = self.lack(size, copies=copies)
         if lack is not None:
             raise Refused(RESOURCE_LIMIT_EXCEEDED, f"the queue {shown(self.name)} is full: {lack}")
 
@@ -489,7 +494,7 @@ class Topic(Node):
     def put(self, entry: Entry) -> None:
         # All or none: a sender that is refused sends again, and nobody should get the message twice for that.
         for queue in self._subscriptions.values():
-            queue.check_room(len(entry.payload))
+            queue.check_room(len(entry.payload), copies=len(self._subscriptions))
         for queue in list(self._subscriptions.values()):
             queue.add(Entry(entry.payload, entry.message_format, entry.expires))
 

@@ -117,6 +117,41 @@ async def test_of_a_damaged_batch_nothing_is_taken(
     assert not any(p.events for p in hub(broker).partitions.values())
 
 
+@pytest.mark.parametrize("address", ["h", "h/Partitions/0"])
+@pytest.mark.parametrize("size", [960, 2000])
+async def test_an_event_that_can_never_fit_drops_no_others(start: Starter, address: str, size: int) -> None:
+    # The smaller one is too large only with what the partition writes into it.
+    broker = await start(personality=Azure(hubs={"h": 1}), max_queue_bytes=1000)
+    async with client(broker) as connection:
+        await put(connection, address, "kept")
+        with pytest.raises(Rejected) as refused:
+            await put(connection, address, "x" * size)
+        assert refused.value.condition == "amqp:resource-limit-exceeded"
+        assert len(hub(broker).partitions["0"].events) == 1
+        await put(connection, address, "y" * 700, "z" * 700)
+        assert len(hub(broker).partitions["0"].events) == 1
+
+
+async def test_of_a_batch_that_can_never_fit_nothing_is_taken(start: Starter) -> None:
+    broker = await start(personality=Azure(hubs={"h": 2}), max_queue_length=2)
+    async with client(broker) as connection:
+        await put(connection, "h", "kept")
+        batch = Message(Data([Message("x").encode()] * 3), message_format=0x80013700)
+        with pytest.raises(Rejected):
+            await put(connection, "h", batch)
+        assert sum(len(p.events) for p in hub(broker).partitions.values()) == 1
+
+
+async def test_events_for_which_the_broker_has_no_room_are_refused(start: Starter) -> None:
+    broker = await start(personality=Azure(hubs={"h": 1, "other": 1}), max_bytes=5000)
+    async with client(broker) as connection:
+        await put(connection, "other", "x" * 4000)
+        with pytest.raises(Rejected) as refused:
+            await put(connection, "h", "y" * 900)
+        assert refused.value.condition == "amqp:resource-limit-exceeded"
+    assert (len(hub(broker).partitions["0"].events), len(hub(broker, "other").partitions["0"].events)) == (0, 1)
+
+
 async def test_a_receiver_reads_on_without_going_through_all_events(
     broker: Broker, connection: amqp.Connection
 ) -> None:

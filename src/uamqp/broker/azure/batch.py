@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ...codec.message import Message
 from ..expiry import expiry
@@ -10,8 +10,11 @@ from ..nodes import Entry
 
 BATCH_FORMAT: Final = 0x80013700
 
+#: A message, what it came in, and the annotations of the batch that this was part of.
+Unpacked: TypeAlias = tuple[Message, Entry, dict[Any, Any]]
 
-def unpacked(entry: Entry) -> list[tuple[Message, Entry, dict[Any, Any]]]:
+
+def unpacked(entry: Entry) -> list[Unpacked]:
     """The messages of an entry: itself, or those in its data sections; with the annotations of the batch.
 
     Raises DecodeError for a batch that is none, or where what the broker reads of one of its messages is damaged.

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 import zlib
 from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ...codec.message import Message
 from ...codec.values import Symbol
 from ...engine.delivery import OutgoingDelivery
-from ...engine.errors import LINK_STOLEN, MESSAGE_SIZE_EXCEEDED
+from ...engine.errors import LINK_STOLEN, MESSAGE_SIZE_EXCEEDED, RESOURCE_LIMIT_EXCEEDED
 from ...engine.sender import SenderEndpoint
 from ...exceptions import AMQPError
 from ..nodes import Entry, Node, Refused, Store, shown
 from ..peer import Outlet
-from .batch import unpacked
+from .batch import Unpacked, unpacked
 from .moments import timestamp
 from .selector import Position
 
@@ -46,7 +47,7 @@ class Event:
 
 
 class Partition(Store):
-    """A log of events. What does not fit drops the oldest ones, as if their time were over.
+    """A log of events. A new one drops the oldest ones where it does not fit, as if their time were over.
 
     Attributes:
         id: its name in the hub.
@@ -68,12 +69,28 @@ class Partition(Store):
         self._dispatching = False
 
     def put(self, entry: Entry) -> None:
-        for arrived in unpacked(entry):
-            self.append(*arrived)
-        self.dispatch()
+        arrivals = unpacked(entry)
+        self.check(arrivals)
+        self.take(arrivals)
 
-    def append(self, message: Message, entry: Entry, annotations: dict[Any, Any]) -> None:
-        """Add an event; `annotations` are those of the batch in which it came."""
+    def check(self, arrivals: Sequence[Unpacked]) -> None:
+        """Raise Refused where these events could not be held even if all others were dropped."""
+        size = sum(len(entry.payload) for _, entry, _ in arrivals)
+        if size > self.max_bytes or len(arrivals) > self.max_length:
+            raise self._full(f"{len(arrivals)} events of {size} bytes are more than it can ever hold")
+
+    def take(self, arrivals: Iterable[Unpacked]) -> None:
+        """Add events, which `check` let through. Raises Refused where there is no room in the broker."""
+        try:
+            for message, _, annotations in arrivals:
+                self._append(message, annotations)
+        finally:
+            self.dispatch()
+
+    def _full(self, lack: str) -> Refused:
+        return Refused(RESOURCE_LIMIT_EXCEEDED, f"the partition {shown(self.name)} is full: {lack}")
+
+    def _append(self, message: Message, annotations: dict[Any, Any]) -> None:
         now = time.time()
         if PARTITION_KEY in annotations:
             message.annotations[PARTITION_KEY] = annotations[PARTITION_KEY]
@@ -81,7 +98,9 @@ class Partition(Store):
         message.annotations["x-opt-offset"] = str(self.next_offset)
         message.annotations["x-opt-enqueued-time"] = timestamp(now)
         event = Event(message.encode(), self.next_sequence, self.next_offset, now)
-        while self.events and self.lack(len(event.payload)) is not None:
+        while (lack := self.lack(len(event.payload))) is not None:
+            if not self.events or len(event.payload) > self.max_bytes:
+                raise self._full(lack)
             self._drop_first()
         self._hold(event.payload)
         self.events.append(event)
@@ -209,18 +228,21 @@ class Hub(Node):
         self._next = 0
 
     def put(self, entry: Entry) -> None:
-        touched = dict.fromkeys(self._append(*part) for part in unpacked(entry))
+        arrivals: dict[Partition, list[Unpacked]] = {}
+        for arrival in unpacked(entry):
+            arrivals.setdefault(self._partition_of(arrival), []).append(arrival)
         self._next += 1
-        for partition in touched:
-            partition.dispatch()
+        for partition, its_own in arrivals.items():
+            partition.check(its_own)
+        for partition, its_own in arrivals.items():
+            partition.take(its_own)
 
-    def _append(self, message: Message, entry: Entry, annotations: dict[Any, Any]) -> Partition:
+    def _partition_of(self, arrival: Unpacked) -> Partition:
+        message, _, annotations = arrival
         key = annotations.get(PARTITION_KEY, message.annotations.get(PARTITION_KEY))
         # Events without a key go to the partitions in turn, those of a batch to the same one.
         number = self._next if key is None else zlib.crc32(str(key).encode())
-        partition = self._list[number % len(self._list)]
-        partition.append(message, entry, annotations)
-        return partition
+        return self._list[number % len(self._list)]
 
     def close(self) -> None:
         super().close()
