@@ -155,7 +155,7 @@ class TokenKeeper:
         connection = self._connection
         if self.error is not None or self._engine is connection._engine:
             return
-        self._stop()
+        self.stop()
         try:
             await self._put_again()
         except Exception as problem:
@@ -199,15 +199,16 @@ class TokenKeeper:
         if self._token is not None and self._token.expires_at is not None:
             self._task = self._connection._driver.spawn(self._keep(), f"tokens for {self._audience}")
 
-    def _stop(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-
     def check(self) -> None:
         """Raise where the connection is no longer authorized."""
         if self.error is not None:
             raise self.error.again()
+
+    def stop(self) -> None:
+        """Renew no more; `restore` goes on with it."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
 
     async def close(self, timeout: Timeout = DEFAULT) -> None:
         """Renew no more, and detach from ``$cbs``, within `timeout` seconds; safe to call twice."""
@@ -220,7 +221,7 @@ class TokenKeeper:
         """Renew no more, and detach from ``$cbs`` without waiting for the peer."""
         if self._connection._keepers.get(self._audience) is self:
             del self._connection._keepers[self._audience]
-        self._stop()
+        self.stop()
         self._detach()
 
     async def _put_first(self, tries: int) -> None:

@@ -292,6 +292,7 @@ class Connection(Observer):
         """Nothing is brought back any more: tell all that wait for it, and the peer where it is there."""
         if error is not None and self.is_open:
             self._engine.close()
+        self._renew_no_more()
         for link in list(self._links):
             if link._endpoint.suspended:
                 link._give_up(error)
@@ -299,6 +300,10 @@ class Connection(Observer):
             session._suspended = False
             session._changed.notify()
         self._changed.notify()
+
+    def _renew_no_more(self) -> None:
+        for keeper in [*self._keepers.values()]:
+            keeper.stop()
 
     async def _usable(self, timeout: Timeout) -> None:
         """Wait while the connection is being brought back. Raises where it is gone, or not back in time."""
@@ -531,6 +536,8 @@ class Connection(Observer):
         # Before the peer's open arrived, it is `connect`, or the repair itself, that is told.
         if repair is not None and self._engine.remote_open is not None and repair.recovers(error):
             repair.begin(error)
+        else:
+            self._renew_no_more()
         self._changed.notify()
 
     def on_drained(self, receiver: ReceiverEndpoint) -> None:
