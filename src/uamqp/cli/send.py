@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +26,7 @@ from .common import (
     progress,
     reported,
 )
+from .lines import lines
 
 
 def send(
@@ -91,9 +91,8 @@ async def _messages(
             kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
             yield message(path.read_bytes(), Properties(content_type=kind))
         if not bodies and not files:
-            loop = asyncio.get_running_loop()
-            while line := await loop.run_in_executor(None, sys.stdin.readline):
-                yield message(line.rstrip("\n"), Properties())
+            async for line in lines():
+                yield message(line, Properties())
 
 
 async def _send(opening: Any, address: str, messages: AsyncIterator[Message], total: int | None) -> int:
