@@ -100,3 +100,68 @@ def test_tokens_are_put_again() -> None:
             dropped(broker)
             sender.send("message")
     assert put == ["token", "token"]
+
+
+class SlowTokens:
+    """Gives a token at once, and the next ones when the test says so."""
+
+    def __init__(self, life: float) -> None:
+        self.put: list[str] = []
+        self.asked, self.given = threading.Event(), threading.Event()
+        self._life = life
+
+    def check(self, kind: str, audience: str, token: str) -> None:
+        self.put.append(token)
+
+    def __call__(self, audience: str) -> Token:
+        if not self.put:
+            return Token("first", "jwt", time.time() + self._life)
+        self.asked.set()
+        assert self.given.wait(BOUND)
+        return Token("second", "jwt", time.time() + 1000)
+
+
+def test_a_renewal_that_takes_its_time_holds_up_nobody() -> None:
+    tokens = SlowTokens(1.5)
+    with Broker.running(token_check=tokens.check) as broker, connect(broker.url, timeout=BOUND) as connection:
+        connection.authorize("sb://host/queue", tokens)
+        with connection.sender("unrelated") as sender, connect(broker.url, timeout=BOUND) as other:
+            assert tokens.asked.wait(BOUND)
+            sender.send("while it is fetched")
+            with other.sender("queue") as link:
+                link.send("while it is fetched")
+            tokens.given.set()
+            while len(tokens.put) < 2:
+                sender.send("after it")
+    assert tokens.put == ["first", "second"]
+
+
+def test_a_renewal_that_never_comes_ends_with_the_connection() -> None:
+    tokens = SlowTokens(1.5)
+    with Broker.running(token_check=tokens.check) as broker:
+        with connect(broker.url, timeout=BOUND) as connection:
+            connection.authorize("sb://host/queue", tokens)
+            assert tokens.asked.wait(BOUND)
+        tokens.given.set()
+    assert tokens.put == ["first"]
+
+
+def test_a_token_that_takes_its_time_while_the_connection_is_brought_back() -> None:
+    tokens = SlowTokens(0.5)
+    recovery = Recovery(initial_delay=0.001, max_delay=0.01, resend=True)
+    with (
+        Broker.running(token_check=tokens.check) as broker,
+        connect(broker.url, recovery=recovery, timeout=BOUND) as connection,
+    ):
+        connection.authorize("sb://host/queue", tokens, refresh_window=0.0)
+        sender = connection.sender("queue")
+        dropped(broker)
+        thread = threading.Thread(target=sender.send, args=("after it",))
+        thread.start()
+        assert tokens.asked.wait(BOUND)
+        with pytest.raises(OperationTimeout):
+            sender.send("too early", timeout=0.05)
+        tokens.given.set()
+        thread.join(BOUND)
+        assert not thread.is_alive()
+    assert tokens.put == ["first", "second"]

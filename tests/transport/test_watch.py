@@ -172,3 +172,27 @@ def test_a_forked_child_connects_by_itself() -> None:
         assert "made before fork(); connect again in this process" in done.stdout
         bodies = [delivery.body for peer in server._server.peers for delivery in peer.messages]
         assert sorted(bodies) == ["after", "before", "child"]
+
+
+def test_a_deadline_that_comes_up_while_the_thread_waits_for_a_later_one() -> None:
+    asked = threading.Event()
+
+    class Watched:
+        deadline = time.monotonic() + 1000
+
+        def next_deadline(self) -> float:
+            return self.deadline
+
+        def keep_alive(self) -> None:
+            self.deadline = time.monotonic() + 1000
+            asked.set()
+
+    watched = Watched()
+    WATCH.add(watched)
+    try:
+        wait_until(lambda: WATCH._until is not None)
+        watched.deadline = time.monotonic()
+        WATCH.expect(watched.deadline)
+        assert asked.wait(BOUND)
+    finally:
+        WATCH.remove(watched)

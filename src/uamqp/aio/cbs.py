@@ -225,9 +225,8 @@ class TokenKeeper:
         self._detach()
 
     async def _put_first(self, tries: int) -> None:
-        driver = self._connection._driver
-        left = driver.countdown(self._timeout)
-        token = await self._told(await driver.outside(self._get_token, self._audience))
+        left = self._connection._driver.countdown(self._timeout)
+        token = await self._next_token()
         timeout = left()
         while True:
             try:
@@ -240,7 +239,7 @@ class TokenKeeper:
             timeout = self._timeout
 
     async def _next_token(self) -> Token:
-        return await self._told(self._get_token(self._audience))
+        return await self._told(await self._connection._driver.outside(self._get_token, self._audience))
 
     async def _told(self, token: Token | Awaitable[Token]) -> Token:
         """What a function of the application gives, also where that takes its time, but not for ever."""

@@ -26,6 +26,7 @@ from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Waiter
 from .http import MAX_HEAD
 from .proxy import http_connect, socks_connect_blocking
 from .tunnel import SocketTunnel, set_timeout
+from .watch import WATCH
 
 if TYPE_CHECKING:
     from .route import Route
@@ -78,11 +79,12 @@ class _Outside:
         self._error: BaseException | None = None
 
     def call(self) -> None:
-        self._called = True
         try:
             self._result = self._function(*self._args)
         except BaseException as error:
             self._error = error
+        finally:
+            self._called = True
 
     def done(self) -> bool:
         return self._called
@@ -462,9 +464,27 @@ class BlockingDriver(Driver):
         while ready := [task for task in self._tasks if task.can_go_on()]:
             for task in ready:
                 self._step(task)
+                if isinstance(task.waiter, _Outside) and not task.done:
+                    self._call_outside(task.waiter)
             self._tasks = [task for task in self._tasks if not task.done]
         self._write()
         self._wake_others()
+        if self._tasks and self._leader is None and self._timers:
+            # Perhaps nobody will wait here who would see to it.
+            WATCH.expect(self._timers[0].when)
+
+    def _call_outside(self, outside: _Outside) -> None:
+        """Make the call that a task wants, in another thread: the one whose step this was has a task of its own."""
+
+        def call() -> None:
+            outside.call()
+            with self._lock:
+                try:
+                    self._finish_step()
+                except Exception as error:
+                    self._stop(None, error)
+
+        threading.Thread(target=call, name="uamqp-outside", daemon=True).start()
 
     def _until_next_timer(self) -> float:
         while self._timers and self._timers[0].callback is None:

@@ -100,7 +100,7 @@ class Driver(ABC):
     async def outside(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function of the application, which may take its time: in blocking code, other threads go on.
 
-        Not for tasks that `spawn` runs.
+        For a task that `spawn` runs, the call is made in a thread of its own there.
         """
         return function(*args)
 

@@ -34,6 +34,8 @@ class Watch:
         self._drivers: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        #: When the thread will look next; None: when it is told to.
+        self._until: float | None = None
 
     def add(self, driver: Watched) -> None:
         """Look after the connection until it is closed or forgotten."""
@@ -49,11 +51,17 @@ class Watch:
         with self._changed:
             self._drivers.discard(driver)
 
+    def expect(self, when: float) -> None:
+        """One of the connections has a deadline at that time, which may be sooner than those known so far."""
+        with self._changed:
+            if self._until is None or when < self._until:
+                self._changed.notify()
+
     def _run(self) -> None:
         while True:
             with self._changed:
                 deadlines = [d.next_deadline() for d in self._drivers]
-                nearest = min((d for d in deadlines if d is not None), default=None)
+                self._until = nearest = min((d for d in deadlines if d is not None), default=None)
                 delay = None if nearest is None else max(_RETRY, nearest - time.monotonic())
                 self._changed.wait(delay)
                 now = time.monotonic()
