@@ -430,6 +430,22 @@ def test_an_interrupt_leaves_nothing_of_what_was_under_way(operation: str) -> No
         assert not connection._aio._links
 
 
+def test_an_interrupt_in_the_step_of_a_task_beside_is_one_of_the_program(connection: Connection) -> None:
+    driver = connection._driver
+
+    async def beside() -> None:
+        await driver.sleep(0)
+        raise KeyboardInterrupt
+
+    driver.spawn(beside(), "beside")
+    with pytest.raises(KeyboardInterrupt):
+        connection.receiver("q")
+    assert not driver._tasks
+    # Nobody knows what state it left the engine in.
+    with pytest.raises(ConnectionLost):
+        connection.receiver("q")
+
+
 def test_an_interrupt_inside_the_engine_ends_the_connection(connection: Connection) -> None:
     """Nobody knows what state it left the engine in."""
     receiver = connection.receiver("q")

@@ -462,11 +462,16 @@ class BlockingDriver(Driver):
         """Something happened: let the tasks beside the calls go on, write what came of it, tell the other threads."""
         # One of them may wake another that had its turn already.
         while ready := [task for task in self._tasks if task.can_go_on()]:
-            for task in ready:
-                self._step(task)
-                if isinstance(task.waiter, _Outside) and not task.done:
-                    self._call_outside(task.waiter)
-            self._tasks = [task for task in self._tasks if not task.done]
+            try:
+                for task in ready:
+                    self._step(task)
+                    if not task.done and isinstance(task.waiter, _Outside):
+                        self._call_outside(task.waiter)
+                    if isinstance(task.error, KeyboardInterrupt):
+                        # It was meant for the program, which happened to be here.
+                        raise task.error
+            finally:
+                self._tasks = [task for task in self._tasks if not task.done]
         self._write()
         self._wake_others()
         if self._tasks and self._leader is None and self._timers:
