@@ -104,6 +104,13 @@ def test_strings_are_read_as_keys_of_fields_but_not_written() -> None:
     value = read(wire.FIELDS, encode({"a": 1}))
     assert value == {"a": 1}
     assert wire.FIELDS.encode(value, 0) == encode({Symbol("a"): 1})
+    assert read(wire.FIELDS, encode({"a": 1}), LEGACY) == {b"a": 1}
+
+
+def test_strings_that_could_be_no_symbol_are_not_read_as_keys() -> None:
+    for table in (None, LEGACY):
+        with pytest.raises(DecodeError, match="a key of fields is a symbol"):
+            read(wire.FIELDS, encode({"ä": 1}), *([] if table is None else [table]))
 
 
 @pytest.mark.parametrize(

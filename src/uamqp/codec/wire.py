@@ -141,16 +141,17 @@ class MapType(WireType):
 
     Args:
         keys: the types that a key may have: a str key is sent as the first of them that is not ulong.
-        tolerated: types of keys that are read though they should not be there.
+        tolerated: types of keys that are read though they should not be there, where they could be a symbol.
         simple: values are not lists, maps or arrays.
     """
 
-    __slots__ = ("_key_codes", "_keys", "_simple")
+    __slots__ = ("_key_codes", "_keys", "_simple", "_tolerated_codes")
 
     def __init__(self, name: str, keys: tuple[str, ...], simple: bool = False, tolerated: tuple[str, ...] = ()) -> None:
         super().__init__(name, "map")
         self._keys = keys
-        self._key_codes = frozenset(code for key in keys + tolerated for code in CODES[key])
+        self._key_codes = frozenset(code for key in keys for code in CODES[key])
+        self._tolerated_codes = frozenset(code for key in tolerated for code in CODES[key])
         self._simple = simple
 
     def read(self, data: bytes, pos: int, state: State) -> tuple[object, int]:
@@ -162,10 +163,13 @@ class MapType(WireType):
         table = state.table
         entries: dict[object, object] = {}
         for _ in range(count // 2):
-            code = data[pos]
-            if code not in self._key_codes:
-                raise DecodeError(f"a key of {self.name} is a {' or '.join(self._keys)}", offset=pos)
+            key_start, code = pos, data[pos]
+            tolerated = code in self._tolerated_codes
+            if code not in self._key_codes and not tolerated:
+                raise self._bad_key(key_start)
             key, pos = table[code](data, pos + 1, state)
+            if tolerated and not (isinstance(key, str | bytes) and key.isascii()):
+                raise self._bad_key(key_start)
             code = data[pos]
             if self._simple and code in _COMPOUND_CODES:
                 raise DecodeError(f"a value of {self.name} is a list, map or array", offset=pos)
@@ -174,6 +178,9 @@ class MapType(WireType):
         if 2 * len(entries) != count:
             raise DecodeError("a key occurs twice in a map", offset=start)
         return entries, pos
+
+    def _bad_key(self, pos: int) -> DecodeError:
+        return DecodeError(f"a key of {self.name} is a {' or '.join(self._keys)}", offset=pos)
 
     def encode(self, value: object, depth: int) -> bytes:
         if not isinstance(value, dict):
