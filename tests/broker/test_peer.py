@@ -213,6 +213,30 @@ async def test_dead_letters(start: Starter) -> None:
     }
 
 
+@pytest.mark.parametrize("session", [False, True])
+async def test_what_ends_as_a_whole_counts_as_one_failed_delivery(start: Starter, session: bool) -> None:
+    """A message is not handed to the next link of a connection, or a session, that is about to end."""
+    broker = await start(dead_letter="dead", max_deliveries=2)
+    async with client(broker) as connection, client(broker) as other:
+        shared = await connection.session()
+        links = [await shared.receiver("q", credit=amqp.Manual()) for _ in range(3)]
+        for link in links:
+            link.flow(1)
+        await put(other, "q", "x")
+        await eventually(lambda: any(link.queued for link in links))
+        if session:
+            (peer,) = (p for p in broker._connections if [len(s.links) for s in p.engine.sessions] == [3])
+            peer.engine.sessions[0].fail("amqp:internal-error", "over")
+        else:
+            cut(connection)
+        await eventually(lambda: len(broker.queue("q")) == 1)
+        async with other.receiver("q") as link:
+            delivery = await link.receive(timeout=BOUND)
+            assert delivery.message.header.delivery_count == 1
+            delivery.accept()
+    assert broker.find("dead") is None
+
+
 async def test_subscriptions_and_temporary_queues_have_dead_letters(start: Starter) -> None:
     broker = await start(dead_letter="dead", max_deliveries=2)
     topic = broker.topic("t")

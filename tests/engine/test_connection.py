@@ -302,6 +302,29 @@ def test_a_frame_size_that_cannot_be(size: int) -> None:
     assert engine.closed
 
 
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_the_close_behind_a_violation_is_seen(cut: int) -> None:
+    """However the bytes come in: frames go on where the bad one ends."""
+    engine, log = opened()
+    bad = frame(0, End().encode())
+    data = frame(0, Close().encode()) + b"never looked at"
+    if cut == 1000:
+        engine.receive_data(bad + data)
+    else:
+        engine.receive_data(bad + data[:cut])
+        assert engine.state is ConnectionState.DISCARDING and not engine.closed
+        engine.receive_data(data[cut:])
+    assert engine.state is ConnectionState.END and engine.closed
+    assert engine.error is not None and len(log.named("close")) == 1
+
+
+def test_a_second_violation_in_the_same_read_hangs_up() -> None:
+    engine, log = opened()
+    engine.receive_data(b"\x00\x00\x00\x08\x00\x00\x00\x00" * 2 + frame(0, Close().encode()))
+    assert engine.closed and engine.state is ConnectionState.DISCARDING
+    assert len(log.named("close")) == 1
+
+
 @pytest.mark.parametrize("doff", [0, 1, 3, 255])
 def test_a_data_offset_that_cannot_be(doff: int) -> None:
     engine, _ = opened()

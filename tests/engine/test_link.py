@@ -9,7 +9,15 @@ from uamqp.codec.hot import frame
 from uamqp.codec.performatives import Attach, Detach, Flow, decode_performative
 from uamqp.codec.values import Symbol
 from uamqp.engine.states import LinkState
-from uamqp.exceptions import LinkDetached, LinkRedirected, LinkStolen, LocalProtocolError, MessageTooLarge, SessionEnded
+from uamqp.exceptions import (
+    AMQPError,
+    LinkDetached,
+    LinkRedirected,
+    LinkStolen,
+    LocalProtocolError,
+    MessageTooLarge,
+    SessionEnded,
+)
 
 from .wire import Wire
 
@@ -179,14 +187,70 @@ def test_calls_that_are_not_legal() -> None:
         sender.attach(Source(), Target())
 
 
-def test_a_second_detach_of_the_peer() -> None:
+def test_a_peer_that_does_not_wait_for_the_answer_to_its_attach() -> None:
+    """Spec 2.6.3: it gets one without a terminus, and the detach."""
     wire = Wire().open()
     session = wire.begin()
+    other, _ = wire.sender(session, "other", credit=1)
+    wire.client.data_to_send()
     wire.client.receive_data(frame(0, Attach(name="n", handle=4, role=False, initial_delivery_count=0).encode()))
-    # The owner did not answer yet, and the peer detaches already.
+    # The owner did not answer yet.
+    (link,) = [link for link in wire.client_log.links if link.name == "n"]
+    wire.client.receive_data(frame(0, Detach(handle=4, closed=True).encode()))
+    data = b"".join(wire.client.data_to_send())
+    size = int.from_bytes(data[:4], "big")
+    attach, detach = decode_performative(data, 8, size)[0], decode_performative(data, size + 8, len(data))[0]
+    assert isinstance(attach, Attach) and (attach.name, attach.role, attach.target) == ("n", True, None)
+    assert isinstance(detach, Detach) and (detach.handle, detach.closed) == (attach.handle, True)
+    assert isinstance(link.error, LinkDetached)
+    assert [event[1] for event in wire.client_log.named("detach")] == [link]
+    with pytest.raises(LinkDetached):
+        link.check_usable()
+    assert session.error is None
+    other.send(b"\x00\x53\x75\xa0\x01x")
+    # Handle and name are free again; a second detach is one too many.
+    session.receiver("n")
     wire.client.receive_data(frame(0, Detach(handle=4).encode()))
     assert isinstance(session.error, SessionEnded)
-    assert session.error.condition == "amqp:illegal-state"
+    assert session.error.condition == "amqp:session:unattached-handle"
+
+
+def test_the_name_of_a_link_that_could_not_be_attached_is_free() -> None:
+    wire = Wire().open()
+    session = wire.begin(handle_max=0)
+    first, _ = wire.sender(session, "first")
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError, match="no free handle"):
+            session.sender("second").attach(Source(), Target())
+    first.detach()
+    wire.run()
+    wire.sender(session, "second", credit=1)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_ends_together_sends_no_more(whole: bool) -> None:
+    """Who is told of the first link may give back what it had to the second, which is about to end."""
+    wire = Wire().open()
+    session = wire.begin()
+    senders = [wire.sender(session, name, credit=5)[0] for name in ("a", "b")]
+    for sender in senders:
+        sender.send(b"\x00\x53\x75\xa0\x01x")
+    wire.client.data_to_send()
+    room: list[bool] = []
+
+    def on_settled(deliveries: list[Any]) -> None:
+        room.extend(sender.credit > 0 for sender in senders)
+        for sender in senders:
+            with pytest.raises(AMQPError):
+                sender.send(b"\x00\x53\x75\xa0\x01x")
+
+    wire.client_log.on_settled = on_settled  # type: ignore[method-assign]
+    if whole:
+        wire.client.lose(None)
+    else:
+        session.fail("amqp:internal-error", "over")
+        assert b"".join(wire.client.data_to_send()).count(b"\x00\x53\x14") == 0
+    assert room == [False] * 4
 
 
 def test_detach_while_the_session_ends() -> None:

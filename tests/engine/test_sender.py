@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from uamqp.codec.definitions import Accepted, Modified, Received, Rejected, Released, TransactionalState
+from uamqp.codec.definitions import Accepted, Modified, Received, Rejected, Released, Source, Target, TransactionalState
 from uamqp.codec.hot import encode_disposition, encode_flow, frame
-from uamqp.codec.performatives import Detach, decode_performative
+from uamqp.codec.performatives import Attach, Detach, decode_performative
 from uamqp.codec.values import Described, Symbol
 from uamqp.engine.limits import OUTPUT_HIGH_WATER
+from uamqp.engine.sender import SenderEndpoint
 from uamqp.exceptions import EncodeError, InDoubt, LinkDetached, MessageTooLarge, NotSent
 from uamqp.exceptions import Modified as ModifiedError
 from uamqp.exceptions import Rejected as RejectedError
@@ -173,6 +176,83 @@ def test_drain_sends_what_waits_first() -> None:
     wire.run()
     assert len(receiver.queue) == 5
     assert len(wire.server_log.named("drained")) == 2
+
+
+def test_what_is_withdrawn_stands_in_the_way_of_a_drain_no_longer() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=5)
+    wire.client.pause()
+    waiting = sender.send(BODY)
+    receiver.flow(5, drain=True)
+    wire.carry(wire.server, wire.client)
+    assert receiver.draining and sender.drain
+    assert sender.withdraw(waiting)
+    wire.client.resume()
+    wire.run()
+    assert not receiver.draining
+    assert receiver.credit == sender.credit == 0
+
+
+def test_credit_for_a_link_whose_attach_was_not_answered_yet() -> None:
+    """The peer sends it right behind its attach, and does not know our delivery-count."""
+    wire = Wire().open()
+    session = wire.begin()
+    source = Source(address="a")
+    wire.client.receive_data(
+        frame(0, Attach(name="n", handle=4, role=True, source=source, target=Target()).encode())
+        + encode_flow(0, [0, 100, 0, 100, 4, -1, 7], False, False)
+    )
+    (sender,) = [link for link in wire.client_log.links if link.name == "n"]
+    assert wire.client.error is None and session.error is None
+    sender.attach(source, Target())
+    assert sender.credit == 7
+
+
+def suspended(wire: Wire, **options: Any) -> SenderEndpoint:
+    """A sender whose session ended, and that is to be brought back."""
+    sender, receiver = wire.sender(**options)
+    sender.keeps = 2
+    for delivery in range(options.get("credit", 0)):
+        sender.send(payload(50 + delivery))
+    receiver.session.end()
+    wire.run()
+    sender.suspended = True
+    return sender
+
+
+def test_what_a_sender_that_is_brought_back_takes_is_checked_at_once() -> None:
+    wire = Wire()
+    wire.server_log.attach_options = {"max_message_size": 100}
+    wire.open()
+    sender = suspended(wire)
+    with pytest.raises(MessageTooLarge):
+        sender.send(payload(101))
+    assert not sender.queue
+    assert sender.send(payload(100)) in sender.queue
+
+
+def test_a_sender_that_is_brought_back_keeps_its_settle_mode() -> None:
+    wire = Wire().open()
+    assert suspended(wire, name="settled", sender_settle_mode=1).send(BODY).presettled
+    with pytest.raises(EncodeError):
+        suspended(wire, name="unsettled", sender_settle_mode=0).send(BODY, presettled=True)
+
+
+def test_what_the_peer_takes_no_more_when_it_is_back() -> None:
+    wire = Wire().open()
+    ended = suspended(wire, credit=2)
+    small, large = ended.send(payload(60)), ended.send(payload(200))
+    wire.server_log.attach_options = {"max_message_size": 50}
+    sender, receiver = wire.sender(credit=10)
+    sent_small, sent_large = ended.queue[0], ended.queue[1]
+    sender.take_over(ended)
+    wire.run()
+    assert len(receiver.queue) == 1
+    # What was sent before may have arrived then.
+    assert isinstance(sent_large.failure(), InDoubt) and "cannot be sent again" in str(sent_large.failure())
+    assert isinstance(small.failure(), MessageTooLarge) and isinstance(large.failure(), MessageTooLarge)
+    assert not sent_small.settled
+    assert wire.client_log.named("settled")[-1][1] == [sent_large, small, large]
 
 
 def test_settled_messages_need_no_outcome() -> None:

@@ -375,6 +375,85 @@ def test_ids_that_do_not_exist_are_ignored() -> None:
     assert wire.client.error is None
 
 
+def outgoing(wire: Wire, session: SessionEndpoint, count: int) -> dict[int, Any]:
+    sent(wire, session, count)
+    return session.outgoing_unsettled
+
+
+def incoming(wire: Wire, session: SessionEndpoint, count: int) -> dict[int, Any]:
+    receiver, remote_sender = wire.receiver(session, "in", credit=count)
+    for _ in range(count):
+        remote_sender.send(BODY)
+    wire.run()
+    assert len(receiver.queue) == count
+    return session.incoming_unsettled
+
+
+@pytest.mark.parametrize(("role", "unsettled_of"), [(True, outgoing), (False, incoming)])
+def test_dispositions_that_settle_nothing_are_worth_no_time(role: bool, unsettled_of: Any) -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    unsettled = unsettled_of(wire, session, 2000)
+    # Without state or settlement they say nothing, and are not looked at.
+    wire.client.receive_data(encode_disposition(0, role, 0, 1999, False, b"") * 1000)
+    assert session.error is None
+    # Half of them are settled, but not the first; what lies between is gone through in vain.
+    wire.client.receive_data(encode_disposition(0, role, 1, 1000, True, ACCEPTED_STATE))
+    assert len(unsettled) == 1000
+    vain = encode_disposition(0, role, 1, 1000, True, ACCEPTED_STATE)
+    for _ in range(3):
+        # Each read anew.
+        wire.client.receive_data(vain * 150)
+        assert session.error is None
+    wire.client.receive_data(vain * 250)
+    ended_with(wire, session, "amqp:resource-limit-exceeded")
+
+
+def test_a_state_that_is_told_too_often() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    sent(wire, session, 2000)
+    received = Disposition(role=True, first=0, last=1999, settled=False, state=Received(0, 0)).encode()
+    wire.client.receive_data(frame(0, received) * 150)
+    ended_with(wire, session, "amqp:resource-limit-exceeded")
+
+
+def test_a_range_that_begins_with_what_was_settled_long_ago_costs_nothing() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    deliveries = sent(wire, session, 2000)
+    for last in range(2000):
+        # One read, and each of them from the beginning.
+        wire.client.receive_data(encode_disposition(0, True, 0, last, True, ACCEPTED_STATE))
+    assert all(d.settled for d in deliveries) and session.error is None
+    deliveries = sent(wire, wire.begin(), 2000)
+    wire.client.receive_data(
+        b"".join(encode_disposition(1, True, 0, last, True, ACCEPTED_STATE) for last in range(2000))
+    )
+    assert all(d.settled for d in deliveries)
+    assert session.error is None
+
+
+def test_ending_costs_what_is_unsettled_and_not_that_for_each_link() -> None:
+    wire = Wire().open()
+    session = wire.begin()
+    for number in range(200):
+        wire.sender(session, f"link {number}")
+    deliveries = sent(wire, session, 500)
+    looked_at = 0
+
+    class Counted(dict[int, Any]):
+        def values(self) -> Any:
+            nonlocal looked_at
+            looked_at += len(self)
+            return super().values()
+
+    session.outgoing_unsettled = Counted(session.outgoing_unsettled)
+    wire.client.lose(None)
+    assert all(d.settled for d in deliveries)
+    assert looked_at == 500
+
+
 def test_the_role_decides_whose_deliveries_are_meant() -> None:
     wire = Wire().open()
     session = wire.begin()

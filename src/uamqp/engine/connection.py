@@ -91,6 +91,8 @@ _HEADER: Final = Struct(">IBBH")
 _STRAIGHT_HEADER: Final[Callable[[bytes, int], tuple[int, int, int, int, int]]] = Struct(">IHHHB").unpack_from
 _SASL_PERFORMATIVES: Final = (SaslMechanisms, SaslInit, SaslChallenge, SaslResponse, SaslOutcome)
 
+#: What a frame of the peer can end the connection with.
+_VIOLATIONS: Final = (ConnectionViolation, DecodeError, LocalProtocolError)
 #: States in which the peer's frames are looked at; in the others they are thrown away, or there are none.
 _BEFORE_HEADER: Final = frozenset(
     {ConnectionState.START, ConnectionState.HDR_SENT, ConnectionState.OPEN_PIPE, ConnectionState.OC_PIPE}
@@ -140,6 +142,7 @@ class ConnectionEndpoint:
         "closed",
         "error",
         "last_received",
+        "looked_at_in_vain",
         "max_frame_size",
         "observer",
         "output",
@@ -207,6 +210,8 @@ class ConnectionEndpoint:
         #: What is to be looked at when the present read is over.
         self.touched: list[ReceiverEndpoint] = []
         self.touched_sessions: list[SessionEndpoint] = []
+        #: Deliveries that dispositions of this read were about, and that are as unsettled as before.
+        self.looked_at_in_vain = 0
         self.settled_deliveries: list[OutgoingDelivery] = []
         self.settled_incoming: list[IncomingDelivery] = []
 
@@ -439,14 +444,18 @@ class ConnectionEndpoint:
                 return
             if pos < len(data) and not self.closed:
                 self._parse(data, pos)
-        except ConnectionViolation as violation:
-            self.fail(violation.condition, violation.description)
-        except DecodeError as error:
-            self.fail(error.condition or DECODE_ERROR, error.description)
-        except LocalProtocolError as error:
-            # What the peer asked for is legal, but the answer would not be: no channel, no handle, too large a frame.
-            self.fail(RESOURCE_LIMIT_EXCEEDED, f"there is no answer within the limits of the peer: {error}")
+        except _VIOLATIONS as violation:
+            self._fail_for(violation)
         self._read_over()
+
+    def _fail_for(self, violation: Exception) -> None:
+        if isinstance(violation, ConnectionViolation):
+            self.fail(violation.condition, violation.description)
+        elif isinstance(violation, DecodeError):
+            self.fail(violation.condition or DECODE_ERROR, violation.description)
+        else:
+            # What the peer asked for is legal, but the answer would not be: no channel, no handle, too large a frame.
+            self.fail(RESOURCE_LIMIT_EXCEEDED, f"there is no answer within the limits of the peer: {violation}")
 
     def _complete(self, data: bytes) -> int:
         """Complete what was put aside; the position of what follows it in `data`, -1 where the rest is still to come.
@@ -519,7 +528,13 @@ class ConnectionEndpoint:
             if end > size:
                 self._put_aside(data, pos, frame_size)
                 break
-            self._on_frame(data, pos, end, doff, frame_type, channel)
+            try:
+                self._on_frame(data, pos, end, doff, frame_type, channel)
+            except _VIOLATIONS as violation:
+                # Where the next frame begins is known all the same; it may be the peer's close.
+                self._fail_for(violation)
+                if self.closed:
+                    return
             # Links and sessions may have come or gone.
             shapes.forget()
             pos = end
@@ -772,6 +787,7 @@ class ConnectionEndpoint:
                     sender.finish_drain()
 
     def _read_over(self) -> None:
+        self.looked_at_in_vain = 0
         self._tell()
         if self.touched_sessions:
             sessions, self.touched_sessions = self.touched_sessions, []
@@ -801,8 +817,12 @@ class ConnectionEndpoint:
             return
         self.error = error or ConnectionClosed("the connection is closed")
         self._discarding = True
-        for session in self.sessions:
+        # Before anybody is told: what one link gives back must not go out on another.
+        self.paused = True
+        sessions = self.sessions
+        for session in sessions:
             session.state = SessionState.ENDED
+        for session in sessions:
             session.ended(self.error)
         self._stalled.clear()
         self.observer.on_close(error)

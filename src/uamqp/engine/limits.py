@@ -51,3 +51,6 @@ MAX_SASL_CHALLENGES: Final = 8
 
 #: Bytes that wait for the socket before large deliveries are cut no further.
 OUTPUT_HIGH_WATER: Final = 262_144
+
+#: Deliveries that the dispositions of one read may be about without settling them: looking at each takes its time.
+MAX_LOOKED_AT_IN_VAIN: Final = 200_000

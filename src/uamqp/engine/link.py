@@ -115,10 +115,10 @@ class LinkEndpoint:
     ) -> None:
         """Send attach: ask for the link, or answer the peer's attach with the terms that hold."""
         session = self.session
-        session.check_usable()
         state = self._next(Event.SEND_OPEN)
-        session.assign_handle(self)
         try:
+            session.check_usable()
+            session.assign_handle(self)
             attach = Attach(
                 name=self.name,
                 handle=self.handle,
@@ -146,12 +146,15 @@ class LinkEndpoint:
 
     def refuse(self, error: Error) -> None:
         """Answer the peer's attach with one that has no terminus, then detach (spec 2.6.3)."""
+        self._attach_without_terminus()
+        self.detach(error=error)
+
+    def _attach_without_terminus(self) -> None:
         remote = self.remote_attach
         assert remote is not None
         # The end that is refused is the one of this side; the other is echoed.
         source, target = (remote.source, None) if self.role else (None, remote.target)
         self.attach(source, target)
-        self.detach(error=error)
 
     def detach(self, *, closed: bool = True, error: Error | None = None) -> None:
         """Send detach; `closed` ends the link for good, else it is only suspended. Does nothing where it ended."""
@@ -193,6 +196,9 @@ class LinkEndpoint:
     def on_detach(self, detach: Detach) -> None:
         """The peer's detach: the answer to ours, or its own wish, which is granted at once."""
         asked = self.state is LinkState.DETACH_SENT
+        if self.state is LinkState.ATTACH_RCVD:
+            # The peer does not wait for the answer to its attach any more; it gets both.
+            self._attach_without_terminus()
         self.state = self._next(Event.RECEIVE_CLOSE)
         self.remote_detach = detach
         error = None
@@ -204,12 +210,17 @@ class LinkEndpoint:
             self.detach(closed=bool(detach.closed))
         self.ended(error)
 
-    def ended(self, error: AMQPError | None) -> None:
-        """The link is of no more use: settle the fate of what was under way, tell the owner. Once."""
+    def ended(self, error: AMQPError | None, unsettled: list[Any] | None = None) -> None:
+        """The link is of no more use: settle the fate of what was under way, tell the owner. Once.
+
+        Args:
+            error: why; None where that was wanted here.
+            unsettled: its deliveries that are not settled, where they are known.
+        """
         if self.error is not None:
             return
         self.error = error or LocalProtocolError(f"the link {self.name!r} is closed")
-        self._abandon(self.error)
+        self._abandon(self.error, self._unsettled() if unsettled is None else unsettled)
         self.session.connection.observer.on_detach(self, error)
 
     def check_usable(self) -> None:
@@ -249,5 +260,9 @@ class LinkEndpoint:
     def _attached(self) -> None:
         """Both halves are attached."""
 
-    def _abandon(self, error: AMQPError) -> None:
-        """The link ended: say what is known of its deliveries."""
+    def _unsettled(self) -> list[Any]:
+        """Its deliveries that are not settled; none for a link that is neither a sender nor a receiver."""
+        return []
+
+    def _abandon(self, error: AMQPError, unsettled: list[Any]) -> None:
+        """The link ended: say what is known of its deliveries, of those that are not settled above all."""

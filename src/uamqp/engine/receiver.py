@@ -257,15 +257,17 @@ class ReceiverEndpoint(LinkEndpoint):
         elif attach.max_message_size:
             self.max_message_size = attach.max_message_size
 
-    def _abandon(self, error: AMQPError) -> None:
+    def _unsettled(self) -> list[IncomingDelivery]:
+        return [d for d in self.session.incoming_unsettled.values() if d.link is self]
+
+    def _abandon(self, error: AMQPError, unsettled: list[IncomingDelivery]) -> None:
         session = self.session
         if self._partial is not None:
             # It is gone, and counts as not sent: whoever attaches again owes the credit for it.
             self._partial = None
             self.delivery_count = (self.delivery_count - 1) & MASK
-        ended = [d for d in session.incoming_unsettled.values() if d.link is self]
+        ended = [d for d in unsettled if session.incoming_unsettled.pop(d.id, None) is not None]
         for delivery in ended:
-            del session.incoming_unsettled[delivery.id]
             # Also where an outcome was given: that the peer took it was not confirmed.
             delivery.error = error
             delivery.settled = True

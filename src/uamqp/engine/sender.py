@@ -57,11 +57,7 @@ class SenderEndpoint(LinkEndpoint):
         Raises MessageTooLarge where the peer's limit for the link is known to be smaller, EncodeError for a settlement
         the link does not allow, and the link's error where it has ended; nothing is sent then.
         """
-        if self.error is not None or self.remote_attach is None:
-            if self.suspended:
-                delivery = OutgoingDelivery(self, payload, presettled, message_format, tag)
-                self.queue.append(delivery)
-                return delivery
+        if (self.error is not None or self.remote_attach is None) and not self.suspended:
             self.check_usable()
         if presettled:
             if self.sender_settle_mode == SENDER_SETTLE_UNSETTLED:
@@ -70,10 +66,7 @@ class SenderEndpoint(LinkEndpoint):
             presettled = True
         size = len(payload)
         if self.remote_max_message_size and size > self.remote_max_message_size:
-            raise MessageTooLarge(
-                f"the encoded message has {size} bytes, the peer takes at most {self.remote_max_message_size} on the "
-                f"link {self.name!r}"
-            )
+            raise self._too_large(size)
         delivery = OutgoingDelivery(self, payload, presettled, message_format, tag)
         session = self.session
         connection = session.connection
@@ -86,6 +79,10 @@ class SenderEndpoint(LinkEndpoint):
             or session.next_outgoing_id == session.outgoing_limit
             or connection.paused
         ):
+            if self.suspended:
+                # It has no credit, so it always comes here, and waits for the link that takes over.
+                self.queue.append(delivery)
+                return delivery
             self.check_usable()
             self.queue.append(delivery)
             session.schedule(self)
@@ -178,7 +175,9 @@ class SenderEndpoint(LinkEndpoint):
 
         One that went out in part is aborted (spec 2.7.5): the receiver forgets what it has of it.
         """
-        if delivery.settled or delivery not in self.queue:
+        queue = self.queue
+        # What has an id was sent, perhaps only in part.
+        if delivery.settled or not (delivery in queue if delivery.id < 0 else queue and queue[0] is delivery):
             return False
         if delivery in self._doubtful:
             self.queue.remove(delivery)
@@ -192,6 +191,7 @@ class SenderEndpoint(LinkEndpoint):
             delivery.aborted = True
         delivery.error = NotSent("the message was withdrawn before it was sent")
         delivery.settled = True
+        self.finish_drain()
         return True
 
     def send_next(self) -> bool:
@@ -242,9 +242,9 @@ class SenderEndpoint(LinkEndpoint):
     def on_flow(self, delivery_count: int, credit: int, drain: bool) -> None:
         """The receiver's view of the link; what it does not know yet is already under way (spec 2.6.7)."""
         if delivery_count < 0:
-            # The receiver had not seen our attach.
-            assert self.attach_frame is not None
-            delivery_count = self.attach_frame.initial_delivery_count or 0
+            # The receiver had not seen our attach, which may not have been sent yet.
+            attach = self.attach_frame
+            delivery_count = self.delivery_count if attach is None else attach.initial_delivery_count or 0
         # The receiver may take credit back, but what it has not seen yet stays sent.
         unseen = distance(delivery_count, self.delivery_count)
         self.limit = (delivery_count + credit) & MASK if credit >= unseen else self.delivery_count
@@ -267,31 +267,53 @@ class SenderEndpoint(LinkEndpoint):
         # A first header with tag and format is a little longer than the one of the straight path.
         self.small = session.connection.remote_max_frame_size - self._header.overhead - 5
 
+    def _too_large(self, size: int) -> MessageTooLarge:
+        return MessageTooLarge(
+            f"the encoded message has {size} bytes, the peer takes at most {self.remote_max_message_size} on the "
+            f"link {self.name!r}"
+        )
+
+    def no_more(self) -> None:
+        """Let nothing more be sent: without credit everything takes the way that looks at the state."""
+        self.limit = self.delivery_count
+
     def take_over(self, ended: SenderEndpoint) -> None:
         """Send what the other link kept when it ended."""
         self.keeps = ended.keeps
         self._doubtful = ended._doubtful
+        largest = self.remote_max_message_size
+        refused: list[OutgoingDelivery] = []
         for delivery in ended.queue:
             delivery.link = self
-        self.queue.extend(ended.queue)
+            size = len(delivery.payload)
+            if largest and size > largest:
+                error: AMQPError = self._too_large(size)
+                if delivery in self._doubtful:
+                    error = InDoubt(f"the message was sent, and cannot be sent again: {error}")
+                delivery.error = error
+                delivery.settled = True
+                refused.append(delivery)
+            else:
+                self.queue.append(delivery)
         ended.queue.clear()
         if self.queue:
             self.session.schedule(self)
+        if refused:
+            self.session.connection.observer.on_settled(refused)
 
     def give_up(self) -> None:
         """The link ended, and nobody takes over what it kept."""
         self.suspended = False
         self.keeps = 0
         assert self.error is not None
-        self._abandon(self.error)
+        self._abandon(self.error, [])
 
-    def _keep(self) -> None:
+    def _keep(self, unsettled: list[OutgoingDelivery]) -> None:
         """Put back to the beginning what another link could send."""
-        unsettled = self.session.outgoing_unsettled
         partial = {delivery.id for delivery in self.queue}
-        again = [d for d in unsettled.values() if d.link is self and (self.keeps > 1 or d.id in partial)]
+        again = [d for d in unsettled if self.keeps > 1 or d.id in partial]
         for delivery in again:
-            del unsettled[delivery.id]
+            del self.session.outgoing_unsettled[delivery.id]
         waiting = [d for d in self.queue if not d.aborted and (d.id < 0 or d.presettled)]
         self._doubtful = {d for d in waiting if d in self._doubtful} | {d for d in again if d.id not in partial}
         self.queue.clear()
@@ -301,13 +323,18 @@ class SenderEndpoint(LinkEndpoint):
             delivery.position = 0
             self.queue.append(delivery)
 
-    def _abandon(self, error: AMQPError) -> None:
+    def _unsettled(self) -> list[OutgoingDelivery]:
+        return [d for d in self.session.outgoing_unsettled.values() if d.link is self]
+
+    def _abandon(self, error: AMQPError, unsettled: list[OutgoingDelivery]) -> None:
         session = self.session
         ended: list[OutgoingDelivery] = []
         if self.keeps:
-            self._keep()
-        for delivery in [d for d in session.outgoing_unsettled.values() if d.link is self]:
-            del session.outgoing_unsettled[delivery.id]
+            self._keep(unsettled)
+        for delivery in unsettled:
+            if session.outgoing_unsettled.pop(delivery.id, None) is None:
+                # Kept.
+                continue
             delivery.error = InDoubt(
                 f"the message was sent, but the link ended before its outcome arrived: {error}",
                 condition=error.condition,

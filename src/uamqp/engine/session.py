@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from heapq import heappop, heappush
 from struct import error as StructError
@@ -26,6 +26,7 @@ from .errors import (
     HANDLE_IN_USE,
     ILLEGAL_STATE,
     INVALID_FIELD,
+    RESOURCE_LIMIT_EXCEEDED,
     UNATTACHED_HANDLE,
     WINDOW_VIOLATION,
     LinkViolation,
@@ -33,7 +34,7 @@ from .errors import (
     session_error,
     wire_error,
 )
-from .limits import HANDLE_MAX, INCOMING_WINDOW, MAX_DELIVERY_TAG
+from .limits import HANDLE_MAX, INCOMING_WINDOW, MAX_DELIVERY_TAG, MAX_LOOKED_AT_IN_VAIN
 from .link import RECEIVER_SETTLE_SECOND, LinkEndpoint
 from .receiver import ReceiverEndpoint
 from .sender import SenderEndpoint
@@ -50,8 +51,9 @@ OUTGOING_WINDOW: Final = 0x7FFFFFFF
 _REJECTED: Final = Rejected()
 
 
-def _ids(first: int, span: int, unsettled: Mapping[int, object]) -> list[int]:
+def _ids(first: int, last: int, unsettled: Mapping[int, object]) -> list[int]:
     """The ids of a range, or those of the unsettled deliveries that lie in it: whichever are fewer."""
+    span = ((last - first) & MASK) + 1
     if span <= len(unsettled):
         return [(first + n) & MASK for n in range(span)]
     return [id for id in unsettled if (id - first) & MASK < span]
@@ -209,9 +211,9 @@ class SessionEndpoint:
         self._handles[handle] = link
 
     def forget(self, link: LinkEndpoint) -> None:
-        """Both sides detached the link: its handles and its name are free."""
-        del self._handles[link.handle]
-        heappush(self._free, link.handle)
+        """Both sides detached the link, or it was never attached: its handles and its name are free."""
+        if self._handles.pop(link.handle, None) is not None:
+            heappush(self._free, link.handle)
         self._links.pop(link.remote_handle, None)
         del self._names[link.name, link.role]
 
@@ -323,9 +325,19 @@ class SessionEndpoint:
         if self.error is not None:
             return
         self.error = error or LocalProtocolError("the session has ended")
-        for link in self.links:
+        links = self.links
+        for link in links:
             link.state = LinkState.ENDED
-            link.ended(self.error)
+            if isinstance(link, SenderEndpoint):
+                # Of all, before anybody is told: what one gives back must not go out on another.
+                link.no_more()
+        own: defaultdict[LinkEndpoint, list[Any]] = defaultdict(list)
+        for sent in self.outgoing_unsettled.values():
+            own[sent.link].append(sent)
+        for received in self.incoming_unsettled.values():
+            own[received.link].append(received)
+        for link in links:
+            link.ended(self.error, own[link])
         self._ready.clear()
         self.connection.observer.on_end(self, error)
 
@@ -538,16 +550,34 @@ class SessionEndpoint:
         if distance(first, last) < 0:
             raise SessionViolation(INVALID_FIELD, f"a disposition from {first} back to {last}")
         if role:
-            self._on_outcomes(first, last, settled, state)
-        else:
-            self._on_sender_disposition(first, last, settled)
+            if settled or state is not None:
+                looked_at, done = self._on_outcomes(first, last, settled, state)
+                self._account(looked_at - done)
+        elif settled:
+            looked_at, done = self._on_sender_disposition(first, last)
+            self._account(looked_at - done)
 
-    def _on_outcomes(self, first: int, last: int, settled: bool, state: State | None) -> None:
+    def _account(self, in_vain: int) -> None:
+        """So many deliveries were looked at that are as unsettled as before, or were not there."""
+        connection = self.connection
+        connection.looked_at_in_vain += in_vain
+        if connection.looked_at_in_vain > MAX_LOOKED_AT_IN_VAIN:
+            raise SessionViolation(RESOURCE_LIMIT_EXCEEDED, "too many dispositions that settle nothing")
+
+    def _on_outcomes(self, first: int, last: int, settled: bool, state: State | None) -> tuple[int, int]:
+        """How many deliveries were looked at, and how many are settled now."""
         unsettled = self.outgoing_unsettled
         done = self.connection.settled_deliveries
-        span = ((last - first) & MASK) + 1
+        before = len(done)
+        oldest = next(iter(unsettled), self.next_delivery_id)
+        if distance(first, oldest) > 0:
+            # Receivers may begin with what was settled long ago.
+            first = oldest
+            if distance(first, last) < 0:
+                return 0, 0
         terminal = is_terminal(state)
-        for id in _ids(first, span, unsettled):
+        ids = _ids(first, last, unsettled)
+        for id in ids:
             delivery = unsettled.get(id)
             if delivery is None:
                 continue
@@ -566,14 +596,15 @@ class SessionEndpoint:
                         answer = _REJECTED
                     encoded = encode_state(answer, self.connection.settings.all_fields)
                     self._settle_outgoing(id, encoded if self.connection.fits(encoded) else b"")
+        return len(ids), len(done) - before
 
-    def _on_sender_disposition(self, first: int, last: int, settled: bool) -> None:
+    def _on_sender_disposition(self, first: int, last: int) -> tuple[int, int]:
+        """How many deliveries were looked at, and how many are settled now."""
         unsettled = self.incoming_unsettled
-        span = ((last - first) & MASK) + 1
-        if not settled:
-            return
         done = self.connection.settled_incoming
-        for id in _ids(first, span, unsettled):
+        before = len(done)
+        ids = _ids(first, last, unsettled)
+        for id in ids:
             delivery = unsettled.pop(id, None)
             if delivery is None:
                 continue
@@ -581,6 +612,7 @@ class SessionEndpoint:
                 delivery.error = LocalProtocolError("the sender settled the delivery before it was settled here")
             delivery.settled = True
             done.append(delivery)
+        return len(ids), len(done) - before
 
     def _unattached(self, handle: int) -> SessionViolation:
         return SessionViolation(UNATTACHED_HANDLE, f"no link is attached with handle {handle}")

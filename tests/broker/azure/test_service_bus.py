@@ -604,6 +604,17 @@ async def test_a_late_answer_may_be_too_large_for_the_client(
     assert entity(broker).sessions.is_free("s")
 
 
+async def test_who_waits_no_longer_leaves_the_others_alone(broker: Broker, connection: amqp.Connection) -> None:
+    async with connection.sender("other") as sender:
+        with pytest.raises(OperationTimeout):
+            await session(connection, None, timeout=0.05)
+        await eventually(lambda: not entity(broker).sessions.waiting)
+        await sender.send("still there")
+        await put(connection, "q", of("s", "x"))
+        async with session(connection, None) as link:
+            assert (await take(link))[0].body == "x"
+
+
 async def test_who_waits_hears_of_the_end_of_the_queue(broker: Broker, connection: amqp.Connection) -> None:
     waiting = asyncio.ensure_future(session(connection, None, timeout=BOUND))
     await eventually(lambda: broker.find("q") is not None and entity(broker).sessions.waiting)
