@@ -253,3 +253,15 @@ async def test_manual_gives_nothing_by_itself(serve: Serve) -> None:
         receiver.flow(2)
         await quiet(connection)
         assert (receiver.queued, receiver.credit) == (8, 0)
+
+
+async def test_more_is_wanted_than_credit_can_be(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", credit=OnDemand())
+        tasks = [asyncio.create_task(receiver.receive_many(80_000)) for _ in range(2)]
+        await eventually(lambda: server.peer.sender.credit == 100_000)
+        server.peer.sender.send(MESSAGE)
+        server.peer.sender.send(MESSAGE)
+        found = [delivery for many in await asyncio.gather(*tasks) for delivery in many]
+        assert 1 <= len(found) <= 2

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from uamqp.aio import Connection, Happening, Manual, OnDemand, Recovery, RecoveryEvent, connect
+from uamqp.aio import (
+    Connection,
+    CreditPolicy,
+    Happening,
+    Manual,
+    OnDemand,
+    Receiver,
+    Recovery,
+    RecoveryEvent,
+    connect,
+)
 from uamqp.broker import Broker
 from uamqp.codec.hot import frame
 from uamqp.codec.performatives import Transfer
@@ -591,6 +601,70 @@ async def test_a_link_that_cannot_come_back_does_not_hold_up_the_others(broker: 
         assert doomed.error.condition == "amqp:not-found"
         with pytest.raises(LinkDetached):
             await doomed.send("message")
+
+
+class Broken(CreditPolicy):
+    """Is of no use when the link is back."""
+
+    def recovered(self, receiver: Receiver, credit: int, wanted: int) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_credit_policy_that_fails_ends_its_own_link(broker: Broker, events: Events) -> None:
+    async with connected(broker, events) as connection:
+        sender = await connection.sender("queue")
+        receiver = await connection.receiver("queue", credit=Broken())
+        waiting = asyncio.create_task(receiver.receive())
+        await asyncio.sleep(0)
+        broker.drop_connections()
+        await recovered(events)
+        with pytest.raises(LocalProtocolError, match="ZeroDivisionError"):
+            await waiting
+        assert receiver.error is not None
+        await sender.send("message")
+        assert not connection._is_interrupted
+
+
+async def test_credit_by_hand_beyond_what_can_be_given(serve: Serve, events: Events) -> None:
+    server = await serve(Peer)
+    async with connect(server.url, recovery=events.recovery(), timeout=BOUND) as connection:
+        receiver = await connection.receiver("queue", credit=Manual())
+        receiver.flow(10)
+        await eventually(lambda: server.peer.sender.credit == 10)
+        for _ in range(10):
+            server.peer.sender.send(b"\x00\x53\x77\xa1\x01a")
+        await eventually(lambda: receiver.queued == 10)
+        receiver.flow(100_000)
+        server.peer.cut()
+        await recovered(events)
+        await eventually(lambda: server.peer.sender.credit == 100_000)
+
+
+async def test_a_session_that_nobody_got_is_not_brought_back(serve: Serve, events: Events) -> None:
+    server = await serve(Peer)
+    async with connect(server.url, recovery=events.recovery(), timeout=BOUND) as connection:
+        await connection.sender("queue")
+        server.peer.on_begin = lambda session: None  # type: ignore[method-assign]
+        with pytest.raises(OperationTimeout):
+            await connection.session(timeout=0.05)
+        server.peer.cut()
+        await recovered(events)
+        assert len(connection._sessions) == len(server.peer.engine.sessions) == 1
+
+
+async def test_a_policy_that_fails(broker: Broker) -> None:
+    class NoDelay(Recovery):
+        def delay(self, attempt: int) -> float:
+            raise ZeroDivisionError
+
+    async with connect(broker.url, recovery=NoDelay(), timeout=BOUND) as connection:
+        sender = await connection.sender("queue")
+        broker.drop_connections()
+        await eventually(lambda: connection.error is not None)
+        with pytest.raises(LocalProtocolError, match="ZeroDivisionError"):
+            await sender.send("message")
+        with pytest.raises(LocalProtocolError, match="ZeroDivisionError"):
+            await connection.sender("queue")
 
 
 # --- the end ----------------------------------------------------------------------------------------------------

@@ -518,3 +518,17 @@ async def test_messages_of_the_modern_client(broker: Broker) -> None:
         (sequence,) = await receiver.receive_message_batch_async(1)
         assert list(data.get_data()) == [b"a", b"b"]
         assert list(sequence.get_data()) == [[1, b"x"], [2]]
+
+
+async def test_the_error_of_a_refused_link_does_not_grow(broker: Broker) -> None:
+    broker.options = replace(broker.options, auto_create=False)
+    connection = ConnectionAsync(broker.url, SASLAnonymous("127.0.0.1"))
+    async with connection:
+        session = SessionAsync(connection)
+        sender = MessageSenderAsync(session, "source", "missing")
+        depths = []
+        for _ in range(3):
+            with pytest.raises(errors.LinkDetach) as caught:
+                await sender.work_async() if depths else await sender.open_async()
+            depths.append(len(caught.traceback))
+        assert depths[1] == depths[2]

@@ -115,6 +115,41 @@ async def test_batch_with_a_function(full: Broker) -> None:
     assert texts(seen) == ["0", "1", "2", "3", "4"]
 
 
+class Interrupted(ReceiveClientAsync):
+    """Something happens once some messages were taken, and before it is known whether there are more."""
+
+    happens: BaseException | None = None
+    _waits = 0
+
+    async def _ready(self, seconds: float | None, most: int | None) -> Any:
+        self._waits += 1
+        if self._waits == 2 and self.happens is not None:
+            raise self.happens
+        return await super()._ready(seconds, most)
+
+
+@pytest.mark.parametrize("function", [None, lambda message: None])
+async def test_what_was_accepted_is_given_out_where_the_link_ends(full: Broker, function: Any) -> None:
+    async with Interrupted(f"{full.url}/queue", prefetch=8) as client:
+        await client.client_ready_async()
+        await eventually(lambda: client.message_handler._modern.queued == 5)
+        client._received_messages.put(Message("before"))
+        client.happens = errors.LinkDetach(ErrorCodes.InternalServerError)
+        batch = await client.receive_message_batch_async(7, on_message_received=function)
+        assert texts(batch) == ["before", *"01234"]
+
+
+async def test_what_was_accepted_is_given_out_after_a_call_that_was_cancelled(full: Broker) -> None:
+    async with Interrupted(f"{full.url}/queue", prefetch=8) as client:
+        await client.client_ready_async()
+        await eventually(lambda: client.message_handler._modern.queued == 5)
+        client._received_messages.put(Message("before"))
+        client.happens = asyncio.CancelledError()
+        with pytest.raises(asyncio.CancelledError):
+            await client.receive_message_batch_async(7)
+        assert texts(await client.receive_message_batch_async(6)) == ["before", *"01234"]
+
+
 async def test_batch_over_the_prefetch(broker: Broker) -> None:
     client = ReceiveClientAsync(f"{broker.url}/queue", prefetch=5)
     with pytest.raises(ValueError, match="6 cannot be greater than the link prefetch 5"):
@@ -257,6 +292,28 @@ async def test_receive_and_delete(full: Broker) -> None:
         assert message.settled is True
         assert message.accept() is False
         assert message.release() is False
+
+
+@pytest.mark.parametrize("way", ["batch", "iterator", "function"])
+async def test_what_came_settled_is_ours_though_the_link_has_ended(full: Broker, way: str) -> None:
+    mode = ReceiverSettleMode.ReceiveAndDelete
+    client = ReceiveClientAsync(f"{full.url}/queue", receive_settle_mode=mode, prefetch=5)
+    await client.client_ready_async()
+    await eventually(lambda: client.message_handler._modern.queued == 5)
+    full.drop_connections()
+    await eventually(lambda: client.message_handler._modern.error is not None)
+    found: list[Message] = []
+    with pytest.raises(errors.AMQPConnectionError):
+        if way == "batch":
+            while True:
+                found += await client.receive_message_batch_async(2)
+        elif way == "iterator":
+            async for message in client.receive_messages_iter_async():
+                found.append(message)
+        else:
+            await client.receive_messages_async(found.append)
+    assert texts(found) == list("01234")
+    await client.close_async()
 
 
 async def test_receive_and_delete_from_a_peer_that_waits_for_outcomes() -> None:

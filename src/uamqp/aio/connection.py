@@ -352,6 +352,8 @@ class Connection(Observer):
         try:
             await session._begun(timeout)
         except BaseException:
+            # Nobody has it, so it is not to be brought back.
+            self._sessions.pop(session, None)
             session._endpoint.end()
             raise
         return session

@@ -40,7 +40,7 @@ class CreditPolicy:
         `wanted` deliveries are waited for.
         """
         if credit:
-            receiver.flow(credit)
+            receiver.flow(min(credit, MAX_CREDIT))
 
 
 class Prefetch(CreditPolicy):
@@ -76,8 +76,8 @@ class OnDemand(CreditPolicy):
     """
 
     def wanted(self, receiver: Receiver, count: int) -> None:
-        if receiver.credit < count:
-            receiver.flow(count)
+        if receiver.credit < min(count, MAX_CREDIT):
+            receiver.flow(min(count, MAX_CREDIT))
 
     def unwanted(self, receiver: Receiver, count: int) -> None:
         if receiver.credit > count:
@@ -85,7 +85,7 @@ class OnDemand(CreditPolicy):
 
     def recovered(self, receiver: Receiver, credit: int, wanted: int) -> None:
         if wanted:
-            receiver.flow(wanted)
+            receiver.flow(min(wanted, MAX_CREDIT))
 
 
 class Manual(CreditPolicy):

@@ -101,7 +101,14 @@ class Link:
             endpoint.ended(None)
             return
         ended, self._endpoint = self._endpoint, endpoint
-        self._take_over(ended)
+        try:
+            self._take_over(ended)
+        except Exception as problem:
+            # A credit policy of the application, say. The others can be brought back all the same.
+            failure = LocalProtocolError(f"the link {self.name!r} is back and cannot go on: {problem!r}")
+            failure.__cause__ = problem
+            endpoint.detach()
+            endpoint.ended(failure)
         self._changed.notify()
 
     def _forget_late(self) -> None:

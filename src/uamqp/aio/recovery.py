@@ -30,7 +30,7 @@ from ..engine.errors import (
     UNAUTHORIZED_ACCESS,
     WINDOW_VIOLATION,
 )
-from ..exceptions import AMQPError, OperationTimeout, TokenError
+from ..exceptions import AMQPError, LocalProtocolError, OperationTimeout, TokenError
 from ..transport.driver import BackgroundTask
 
 if TYPE_CHECKING:
@@ -171,6 +171,15 @@ class Repair:
 
     async def _run(self, error: AMQPError | None) -> None:
         """Try until all is back; the body of the task."""
+        try:
+            await self._bring_back(error)
+        except Exception as problem:
+            # A policy of the application, say; whoever waits must hear of it.
+            failure = LocalProtocolError(f"the connection cannot be brought back: {problem!r}")
+            failure.__cause__ = problem
+            self._fail(failure)
+
+    async def _bring_back(self, error: AMQPError | None) -> None:
         policy, connection = self._policy, self._connection
         while not self._stopped:
             self._attempt += 1
@@ -199,6 +208,9 @@ class Repair:
             self._tell(Happening.RECOVERED, None)
             connection._changed.notify()
             return
+        self._fail(error)
+
+    def _fail(self, error: AMQPError | None) -> None:
         self._task = None
         self._stopped = True
         self._end(error)

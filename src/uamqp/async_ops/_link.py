@@ -154,7 +154,8 @@ class LinkAsync(LoopBound, Generic[L]):
     def get_state(self) -> Any:
         """The state of the link; raises the error of one that has ended, each time."""
         if self._error is not None:
-            raise self._error
+            # Without the traceback of the last time, which would grow.
+            raise self._error.with_traceback(None)
         if self._modern is not None and self._modern.error is not None:
             with errors.translated(self.error_policy):
                 try:

@@ -848,6 +848,23 @@ class ReceiveClientAsync(AMQPClientAsync):
         times = [seconds for seconds in (timeout / 1000 if timeout else None, self._patience()) if seconds is not None]
         patience = min(times, default=None)
         batch: list[Message] = []
+        try:
+            await self._fill(batch, most, patience)
+        except Exception as error:
+            if not batch:
+                raise
+            # They are the caller's already, who is told the next time.
+            _log.log(self._level, "receiving ended with %d messages: %s", len(batch), error)
+        except BaseException:
+            # Nobody gets them now; the next call does, before what came behind them.
+            received = self._received_messages
+            self._take_received(batch, len(batch) + received.qsize())
+            for message in batch:
+                received.put(message)
+            raise
+        return batch
+
+    async def _fill(self, batch: list[Message], most: int, patience: float | None) -> None:
         self._take_received(batch, most)
         # Once there is something, what has arrived by the next turn is taken too.
         while len(batch) < most:
@@ -858,14 +875,13 @@ class ReceiveClientAsync(AMQPClientAsync):
             if self._is_plain():
                 messages = receiver._take(left)
                 self._was_message_received = True
+                batch += messages
                 if self.auto_complete:
                     for message in messages:
                         message.accept()
-                batch += messages
             else:
                 await receiver._hand_out(None, left)
                 self._take_received(batch, most)
-        return batch
 
     def _take_received(self, batch: list[Message], most: int) -> None:
         received = self._received_messages

@@ -172,12 +172,14 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
             receiver.flow(link_credit, drain=bool(kwargs.get("drain", False)))
 
     def _has_some(self) -> bool:
-        """Whether there are messages to take from a link that lives."""
+        """Whether there are messages to take. Of a link that has ended, those that came settled, which are ours."""
         receiver = self._modern
-        return receiver is not None and bool(receiver._queue) and receiver._endpoint.error is None
+        return receiver is not None and bool(receiver._queue)
 
     async def _has_some_within(self, seconds: float | None, most: int | None) -> bool:
         """Wait for messages, of which `most` would be taken; False where none came in time."""
+        if self._has_some():
+            return True
         receiver = await self._usable()
         with errors.translated(self.error_policy):
             return bool(receiver._queue) or await receiver._available(most or self._prefetch or 1, seconds)
