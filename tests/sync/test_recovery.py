@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from uamqp.broker import Broker
-from uamqp.exceptions import ConnectionLost, OperationTimeout
+from uamqp.exceptions import AMQPError, ConnectionLost, OperationTimeout
 from uamqp.sync import Happening, Recovery, RecoveryEvent, Token, connect
+from uamqp.transport import opening
 
 from ..aio.peers import BOUND
 
@@ -165,3 +170,84 @@ def test_a_token_that_takes_its_time_while_the_connection_is_brought_back() -> N
         thread.join(BOUND)
         assert not thread.is_alive()
     assert tokens.put == ["first", "second"]
+
+
+class SlowOpening:
+    """Connections that take their time to open, once the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.released = threading.Event(), threading.Event()
+        self.streams: list[socket.socket] = []
+        self._open = opening._open_stream
+        monkeypatch.setattr(opening, "_open_stream", self)
+
+    def __call__(self, route: Any, deadline: float) -> socket.socket:
+        self.begun.set()
+        assert self.released.wait(BOUND)
+        self.streams.append(self._open(route, deadline))
+        return self.streams[-1]
+
+
+def test_time_outs_hold_while_the_connection_is_opened_again(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    recovery = Recovery(initial_delay=0.001, max_delay=0.01, resend=True)
+    with connect(broker.url, recovery=recovery, timeout=BOUND) as connection:
+        sender, receiver = connection.sender("queue"), connection.receiver("queue")
+        slow = SlowOpening(monkeypatch)
+        dropped(broker)
+        # This one finds out, and is the one that brings it back.
+        with pytest.raises(OperationTimeout):
+            receiver.receive(timeout=0.2)
+        assert slow.begun.wait(BOUND)
+        with ThreadPoolExecutor(2) as pool:
+            calls = [pool.submit(sender.send, "early", timeout=0.05), pool.submit(receiver.receive, timeout=0.05)]
+            for call in calls:
+                with pytest.raises(OperationTimeout):
+                    call.result(BOUND)
+            sent = pool.submit(sender.send, "message")
+            slow.released.set()
+            sent.result(BOUND)
+        assert receiver.receive().body == "message"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc on this system")
+def test_closing_does_not_wait_for_what_is_opened(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    recovery = Recovery(initial_delay=0.001, max_delay=0.01)
+    connection = connect(broker.url, recovery=recovery, timeout=BOUND)
+    receiver = connection.receiver("queue")
+    slow = SlowOpening(monkeypatch)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(receiver.receive, timeout=None)
+        dropped(broker)
+        assert slow.begun.wait(BOUND)
+        connection.close()
+        # The thread that waits hears of it at once.
+        with pytest.raises(AMQPError):
+            waiting.result(BOUND)
+        slow.released.set()
+    deadline = time.monotonic() + BOUND
+    while not slow.streams or slow.streams[0].fileno() >= 0:
+        # What comes too late is closed.
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    # The broker has seen that one when it has seen another.
+    connect(broker.url, timeout=BOUND).close()
+
+
+def test_closing_wakes_who_waits_for_the_next_try(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = threading.Event()
+
+    def refused(*arguments: object) -> None:
+        tried.set()
+        raise ConnectionRefusedError
+
+    connection = connect(broker.url, recovery=Recovery(initial_delay=1000.0, max_delay=1000.0), timeout=BOUND)
+    receiver = connection.receiver("queue")
+    monkeypatch.setattr(opening, "_open_stream", refused)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(receiver.receive, timeout=None)
+        dropped(broker)
+        assert tried.wait(BOUND)
+        connection.close()
+        with pytest.raises(AMQPError):
+            waiting.result(BOUND)
+    assert connection._driver._wakeup_read == -1

@@ -13,6 +13,7 @@ import pytest
 from uamqp.engine.connection import EMPTY_FRAME
 from uamqp.exceptions import ConnectionLost
 from uamqp.sync import Recovery, connect
+from uamqp.transport import opening
 from uamqp.transport.watch import WATCH, Watch
 
 from ..aio.peers import BOUND, Peer, threaded_server
@@ -52,10 +53,10 @@ def test_a_silent_peer_is_given_up_while_the_program_does_something_else() -> No
         assert "nothing arrived from the peer" in str(connection.error)
 
 
-def test_a_connection_that_is_being_brought_back_holds_up_no_other() -> None:
+def test_a_connection_that_is_being_brought_back_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     entered, released = threading.Event(), threading.Event()
 
-    async def slow(*arguments: object) -> None:
+    def slow(*arguments: object) -> None:
         entered.set()
         assert released.wait(BOUND)
         raise ConnectionLost("nobody answers")
@@ -63,7 +64,7 @@ def test_a_connection_that_is_being_brought_back_holds_up_no_other() -> None:
     with threaded_server(asking) as server, threaded_server(asking) as other:
         lost = connect(server.url, timeout=BOUND, recovery=Recovery(attempts=1))
         with connect(other.url, timeout=BOUND):
-            lost._driver.connect = slow  # type: ignore[method-assign]
+            monkeypatch.setattr(opening, "_open_stream", slow)
             server.call(server.peer.cut)
             # Nobody uses the connection: it is the heartbeat that finds out.
             assert entered.wait(BOUND)
@@ -138,6 +139,7 @@ _FORK = """
 import os, sys, time
 from uamqp.sync import connect
 from uamqp.exceptions import LocalProtocolError
+from uamqp.transport import opening
 from uamqp.transport.watch import WATCH
 
 connection = connect(sys.argv[1], timeout=10, idle_timeout=10)

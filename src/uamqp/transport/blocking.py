@@ -16,16 +16,15 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
-from ..exceptions import AMQPError, ConnectionLost, LocalProtocolError, OperationTimeout
-from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Waiter
-from .http import MAX_HEAD
-from .proxy import http_connect, socks_connect_blocking
-from .tunnel import SocketTunnel, set_timeout
+from ..exceptions import ConnectionLost, LocalProtocolError
+from .driver import BackgroundTask, Deadlines, Driver, Waiter
+from .opening import StreamOpening
+from .tunnel import SocketTunnel
 from .watch import WATCH
 
 if TYPE_CHECKING:
@@ -171,7 +170,6 @@ class BlockingDriver(Driver):
         self._leader_writes = False
         self._followers: list[_Task] = []
         self._pid = os.getpid()
-        self._helper: threading.Thread | None = None
         self._socket: socket.socket | SocketTunnel | None = None
         self._engine: ConnectionEndpoint | None = None
         self._timers: list[_Timer] = []
@@ -180,8 +178,8 @@ class BlockingDriver(Driver):
         self._unsent: deque[memoryview] = deque()
         self._unsent_size = 0
         self._engine_timer: _Timer | None = None
+        #: A pipe that wakes the leader, while there is a stream or a task that may open one; whether a byte is in it.
         self._wakeup_read, self._wakeup_write = -1, -1
-        #: Whether there is a byte in the pipe that wakes the leader.
         self._interrupted = False
         self._to_close: list[socket.socket | SocketTunnel | int] = []
 
@@ -264,34 +262,12 @@ class BlockingDriver(Driver):
             try:
                 if self._leader is None:
                     self._turn()
-                    if self._is_lost and self._tasks:
-                        self._bring_back()
-                    else:
-                        self._finish_step()
+                    self._finish_step()
             except Exception as error:
                 # Whoever uses the connection next is told.
                 self._stop(None, error)
             finally:
                 self._lock.release()
-
-    @property
-    def _is_lost(self) -> bool:
-        return self._engine is None or self._engine.error is not None
-
-    def _bring_back(self) -> None:
-        """Go on with the tasks in another thread: connecting takes its time, and other connections want theirs."""
-        if self._helper is None or not self._helper.is_alive():
-            self._helper = threading.Thread(target=self._help, name="uamqp-recovery", daemon=True)
-            self._helper.start()
-
-    def _help(self) -> None:
-        with self._lock:
-            try:
-                if self._leader is None:
-                    self._run_timers()
-                    self._finish_step()
-            except Exception as error:
-                self._stop(None, error)
 
     def next_deadline(self) -> float | None:
         """When `keep_alive` should be called next; None where the connection is gone."""
@@ -304,39 +280,20 @@ class BlockingDriver(Driver):
     # -- Driver --------------------------------------------------------------------------------------------------
 
     async def connect(self, route: Route, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        endpoint = route.endpoint
-        context, layer = route.layers()
+        opening = StreamOpening(route, timeout)
         try:
-            stream = _open_stream(route, deadline)
-        except TimeoutError as error:
-            raise OperationTimeout(f"no connection to {route} within {timeout:g} s") from error
-        except AMQPError:
-            # Some are OSError too; they say it all.
+            # Without the lock: it takes its time, and other threads want theirs, if only to give up waiting.
+            stream = await self.outside(opening.open)
+        except BaseException:
+            opening.abandon()
             raise
-        except OSError as error:
-            raise ConnectionLost(f"cannot connect to {route}: {error.strerror or error}") from error
-        step = "TLS"
-        try:
-            self._wakeup_read, self._wakeup_write = os.pipe()
-            self._interrupted = False
-            self._socket = stream
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if context is not None:
-                set_timeout(stream, deadline)
-                self._socket = stream = context.wrap_socket(stream, server_hostname=route.server_hostname)
-            if layer is not None:
-                step = "WebSocket" if route.websocket is not None else "TLS"
-                self._socket = SocketTunnel(stream, layer, deadline)
-            stream.setblocking(False)
-        except TimeoutError as error:
-            raise OperationTimeout(f"no {step} with {endpoint} within {timeout:g} s") from error
-        except AMQPError:
-            raise
-        except OSError as error:
-            if self._socket is None:
+        if self._wakeup_read < 0:
+            try:
+                self._wakeup_read, self._wakeup_write = os.pipe()
+            except OSError as error:
                 stream.close()
-            raise ConnectionLost(f"no {step} with {endpoint}: {error}") from error
+                raise ConnectionLost(f"cannot connect to {route}: {error}") from error
+        self._socket = stream
 
     def run_engine(self, engine: ConnectionEndpoint) -> None:
         self._engine = engine
@@ -369,6 +326,7 @@ class BlockingDriver(Driver):
         self._tasks.clear()
         self._write()
         self._hang_up()
+        self._drop_pipe()
         self.deadlines.release()
 
     async def renew(self) -> None:
@@ -393,13 +351,14 @@ class BlockingDriver(Driver):
         stream = self._socket
         delay = self._until_next_timer()
         self._leader_writes = bool(self._unsent)
-        if stream is None and not self._timers:
+        if stream is None and not self._timers and not self._tasks:
             raise LocalProtocolError("the connection is closed")
         if isinstance(stream, _BUFFERED) and stream.pending():
             return None, 0
         poller = select.poll()
         if stream is not None:
             poller.register(stream, select.POLLIN | (select.POLLOUT if self._leader_writes else 0))
+        if self._wakeup_read >= 0:
             poller.register(self._wakeup_read, select.POLLIN)
         # Rounded up, not to come back just before the time.
         return poller, int(delay * 1000) + 1
@@ -474,9 +433,12 @@ class BlockingDriver(Driver):
                 self._tasks = [task for task in self._tasks if not task.done]
         self._write()
         self._wake_others()
-        if self._tasks and self._leader is None and self._timers:
-            # Perhaps nobody will wait here who would see to it.
-            WATCH.expect(self._timers[0].when)
+        if self._leader is None:
+            if self._tasks and self._timers:
+                # Perhaps nobody will wait here who would see to it.
+                WATCH.expect(self._timers[0].when)
+            elif self._socket is None and not self._tasks:
+                self._drop_pipe()
 
     def _call_outside(self, outside: _Outside) -> None:
         """Make the call that a task wants, in another thread: the one whose step this was has a task of its own."""
@@ -488,6 +450,9 @@ class BlockingDriver(Driver):
                     self._finish_step()
                 except Exception as error:
                     self._stop(None, error)
+                if self._leader is not None:
+                    # There may be another stream now, or a timer that it does not know of.
+                    self._interrupt_leader()
 
         threading.Thread(target=call, name="uamqp-outside", daemon=True).start()
 
@@ -506,12 +471,12 @@ class BlockingDriver(Driver):
                 callback()
 
     def _read(self) -> None:
-        engine, stream = self._engine, self._socket
-        if engine is None or stream is None:
-            return
         if self._interrupted:
             self._interrupted = False
             os.read(self._wakeup_read, 1)
+        engine, stream = self._engine, self._socket
+        if engine is None or stream is None:
+            return
         while True:
             try:
                 data = stream.recv(_READ_SIZE)
@@ -582,13 +547,24 @@ class BlockingDriver(Driver):
         self._drop_unsent()
         if self._engine_timer is not None:
             self._engine_timer.cancel()
-        self._to_close += [stream, self._wakeup_read, self._wakeup_write]
+        self._let_go(stream)
+        if not self._tasks:
+            # Nobody will connect again.
+            self._drop_pipe()
+
+    def _drop_pipe(self) -> None:
+        if self._wakeup_read >= 0:
+            self._let_go(self._wakeup_read, self._wakeup_write)
+            self._wakeup_read, self._wakeup_write = -1, -1
+            self._interrupted = False
+
+    def _let_go(self, *descriptors: socket.socket | SocketTunnel | int) -> None:
+        self._to_close += descriptors
         if self._leader is None:
             self._close_descriptors()
         else:
             # It waits for these very descriptors; they are closed when it is back.
             self._interrupt_leader()
-        self._wakeup_read, self._wakeup_write = -1, -1
 
     def _close_descriptors(self) -> None:
         while self._to_close:
@@ -597,71 +573,3 @@ class BlockingDriver(Driver):
                 os.close(descriptor)
             else:
                 descriptor.close()
-
-
-def _connect_host(host: str, port: int, deadline: float) -> socket.socket:
-    """Connect to the first address that answers."""
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for *family, _, address in addresses[:-1]:
-        try:
-            return _connect_to(family, address, min(ADDRESS_PATIENCE, deadline - time.monotonic()))
-        except OSError:
-            # The next one may answer.
-            pass
-    *family, _, address = addresses[-1]
-    return _connect_to(family, address, deadline - time.monotonic())
-
-
-def _open_stream(route: Route, deadline: float) -> socket.socket:
-    """A stream to the endpoint, or to a proxy whose conversation is that of a layer."""
-    proxy, endpoint = route.proxy, route.endpoint
-    if proxy is None:
-        return _connect_host(endpoint.host, endpoint.port, deadline)
-    stream = _connect_host(proxy.host, proxy.port, deadline)
-    if proxy.scheme == "https":
-        return stream
-    timely = _Timely(stream, deadline)
-    try:
-        if proxy.scheme != "http":
-            socks_connect_blocking(proxy, endpoint, timely)
-            return stream
-        conversation = http_connect(proxy, endpoint)
-        request = next(conversation)
-        while True:
-            timely.sendall(request)
-            request = conversation.send(timely.recv(MAX_HEAD))
-    except StopIteration:
-        return stream
-    except BaseException:
-        stream.close()
-        raise
-
-
-class _Timely:
-    """A socket whose calls all end at the deadline, so that who answers byte by byte gains nothing."""
-
-    def __init__(self, stream: socket.socket, deadline: float) -> None:
-        self._stream = stream
-        self._deadline = deadline
-
-    def sendall(self, data: bytes) -> None:
-        set_timeout(self._stream, self._deadline)
-        self._stream.sendall(data)
-
-    def recv(self, size: int) -> bytes:
-        set_timeout(self._stream, self._deadline)
-        return self._stream.recv(size)
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-def _connect_to(family: Sequence[int], address: Any, timeout: float) -> socket.socket:
-    stream = socket.socket(*family)
-    try:
-        stream.settimeout(max(0.001, timeout))
-        stream.connect(address)
-    except BaseException:
-        stream.close()
-        raise
-    return stream
