@@ -14,7 +14,6 @@
     │   ├── TokenExpired              … the token is too old and there is no new one
     │   └── TokenAuthFailure          … the token was refused
     ├── ClientTimeout                 no answer in time (also the builtin TimeoutError)
-    ├── NotSupported                  a part of the API that is not there yet (also NotImplementedError)
     └── MessageResponse               what became of a message
         ├── MessageException          … it did not get through
         │   └── MessageSendFailed     …… for a condition that the specification knows
@@ -229,10 +228,6 @@ class LinkRedirect(LinkDetach, exceptions.LinkRedirected):
 
 class ClientTimeout(AMQPError, exceptions.OperationTimeout):
     """The peer gave no answer in time."""
-
-
-class NotSupported(AMQPError, NotImplementedError):
-    """A part of the API that this version does not have yet; the text names it."""
 
 
 class AuthenticationException(AMQPError, exceptions.AuthenticationError):
@@ -457,12 +452,7 @@ def lost(reason: str, policy: ErrorPolicy) -> ConnectionClose:
 
 def _connection_close(error: exceptions.ConnectionEnded, policy: ErrorPolicy) -> ConnectionClose:
     if not error.remote:
-        text = error.description[:1].upper() + error.description[1:]
-        closed = ConnectionClose(
-            ErrorCodes.UnknownError, f"{_LOST} {text}. Is the address right, and the peer running?"
-        )
-        closed.action = policy.on_connection_error(closed)
-        return closed
+        return lost(error.description, policy)
     condition = known(error.condition)
     facts = incoming(error.info) or None
     if isinstance(condition, ErrorCodes):

@@ -36,7 +36,6 @@ TREE = {
     "MessageModified": "MessageResponse",
     "AMQPClientShutdown": "KeyboardInterrupt",
     "MessageContentTooLarge": "ValueError",
-    "NotSupported": "AMQPError",
 }
 
 
@@ -92,7 +91,6 @@ EXAMPLES: list[tuple[BaseException, str]] = [
         "ErrorCodes.NotFound: words",
     ),
     (errors.AMQPClientShutdown(), "Client shutdown with keyboard interrupt."),
-    (errors.NotSupported("words"), "words"),
 ]
 
 

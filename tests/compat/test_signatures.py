@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import uamqp
-from uamqp import async_ops, errors, exceptions
+from uamqp import async_ops
 from uamqp.async_ops import (
     AMQPClientAsync,
     AsyncMessageIter,
@@ -428,7 +428,3 @@ async def test_a_bare_client(broker: Broker) -> None:
             assert repr(client) == f"<AMQPClientAsync for {address}, open>"
         assert await client.do_work_async() is False
         assert repr(client).endswith("not open>")
-
-
-async def test_what_is_not_there_yet_is_an_error_of_amqp() -> None:
-    assert issubclass(errors.NotSupported, exceptions.AMQPError)

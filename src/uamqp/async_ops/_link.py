@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 from uuid import uuid4
 
 from .. import address, errors
@@ -21,6 +21,13 @@ _log = logging.getLogger(__name__)
 
 L = TypeVar("L", bound=Link)
 State = MessageSenderState | MessageReceiverState
+
+#: What `uamqp.aio` calls the settle modes of senders.
+SETTLE_MODES: Final = {
+    SenderSettleMode.Unsettled: "unsettled",
+    SenderSettleMode.Settled: "settled",
+    SenderSettleMode.Mixed: "mixed",
+}
 
 
 class LinkAsync(LoopBound, Generic[L]):

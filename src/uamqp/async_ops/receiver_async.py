@@ -18,7 +18,7 @@ from ..constants import MessageReceiverState, ReceiverSettleMode, SenderSettleMo
 from ..engine.delivery import IncomingDelivery
 from ..engine.limits import MAX_MESSAGE_SIZE
 from ..message import ACCEPTED, Message
-from ._link import LinkAsync
+from ._link import SETTLE_MODES, LinkAsync
 from .session_async import SessionAsync
 from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
@@ -26,11 +26,6 @@ _log = logging.getLogger(__name__)
 
 #: Deliveries that the peer may send ahead, where nothing else is said.
 PREFETCH: Final = 300
-_MODES: Final = {
-    SenderSettleMode.Unsettled: "unsettled",
-    SenderSettleMode.Settled: "settled",
-    SenderSettleMode.Mixed: "mixed",
-}
 #: The arguments in the order of uamqp 1.6.11, in which the fourth is the function that is handed the messages.
 _OLD_ORDER: Final = (
     *("session", "source", "target", "on_message_received", "name", "receive_settle_mode", "send_settle_mode"),
@@ -132,7 +127,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
             name=self.name.decode(self._encoding),
             # The application's word settles, also where nothing is left to say: see `ReceiverSettleMode`.
             settle_mode="first",
-            sender_settle_mode=_MODES[self.send_settle_mode],
+            sender_settle_mode=SETTLE_MODES[self.send_settle_mode],
             max_message_size=self.max_message_size,
             desired_capabilities=self._desired_capabilities,
             properties=self._properties,

@@ -15,17 +15,12 @@ from ..codec.definitions import Modified, Rejected
 from ..constants import MessageSenderState, MessageSendResult, MessageState, ReceiverSettleMode, SenderSettleMode
 from ..engine.delivery import OutgoingDelivery
 from ..message import ALREADY_SETTLED, Message
-from ._link import LinkAsync
+from ._link import SETTLE_MODES, LinkAsync
 from .session_async import SessionAsync
 from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
 _log = logging.getLogger(__name__)
 
-_MODES: Final = {
-    SenderSettleMode.Unsettled: "unsettled",
-    SenderSettleMode.Settled: "settled",
-    SenderSettleMode.Mixed: "mixed",
-}
 #: The arguments in the order of uamqp 1.6.11, in which the sixth is the receiver's settle mode.
 _OLD_ORDER: Final = (
     *("session", "source", "target", "name", "send_settle_mode", "receive_settle_mode", "max_message_size"),
@@ -97,7 +92,7 @@ class MessageSenderAsync(LinkAsync[Sender]):
             target=self._wire_target(ours=False),
             source=self._wire_source(ours=True),
             name=self.name.decode(self._encoding),
-            settle_mode=_MODES[self.send_settle_mode],
+            settle_mode=SETTLE_MODES[self.send_settle_mode],
             desired_capabilities=self._desired_capabilities,
             properties=self._properties,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from ..engine.errors import CONNECTION_FORCED, NOT_ALLOWED, RESOURCE_LIMIT_EXCEE
 from ..engine.sasl import SaslServer, parse_plain
 from ..engine.settings import ConnectionSettings
 from ..exceptions import AddressError
-from ..transport.address import Endpoint
+from ..transport.address import Endpoint, is_loopback
 from ..transport.event_loop import EventLoopDriver
 from ..transport.tls import Path, server_context
 from .azure.options import Azure
@@ -76,7 +75,7 @@ class Broker:
         self.options = replace(BrokerOptions(), **options)
         if tls_cert is None and (tls_key is not None or tls_client_ca is not None):
             raise AddressError("tls_key and tls_client_ca are of no use without tls_cert")
-        if not _is_loopback(host) and self.options.anonymous_allowed and tls_client_ca is None:
+        if not is_loopback(host) and self.options.anonymous_allowed and tls_client_ca is None:
             raise AddressError(
                 f"a broker that lets in everybody listens on this machine only, not on {host!r}: give it users"
             )
@@ -527,15 +526,6 @@ def _websocket_end() -> Callable[[], WebSocket]:
     except ModuleNotFoundError:
         raise AddressError('websocket_port needs websockets: pip install "uamqp[websocket]"') from None
     return WebSocket.server
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _certificate_name(transport: asyncio.BaseTransport) -> str | None:

@@ -20,7 +20,6 @@ class Event(Enum):
     SEND_CLOSE = "S:CLOSE"
     RECEIVE_CLOSE = "R:CLOSE"
     SEND_CLOSE_WITH_ERROR = "S:CLOSE(error)"
-    LOSE_STREAM = "EOF"
 
 
 class ConnectionState(Enum):

@@ -50,7 +50,7 @@ class Endpoint:
     @property
     def is_loopback(self) -> bool:
         """Whether the host is this machine, so that nobody else can listen."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     @property
     def authority(self) -> str:
@@ -81,7 +81,7 @@ class Proxy:
     @property
     def is_loopback(self) -> bool:
         """Whether the proxy is on this machine."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{_authority(self.host, self.port)}"
@@ -170,7 +170,8 @@ def _is_host(host: str) -> bool:
     return not any(c.isspace() for c in host)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine, seen from this machine only."""
     if host.lower() == "localhost":
         return True
     try:
