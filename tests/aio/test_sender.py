@@ -281,7 +281,9 @@ async def test_no_time_out_at_all(serve: Serve) -> None:
         sender = await connection.sender("q", timeout=BOUND)
         sending = asyncio.create_task(sender.send(b"x", timeout=None))
         many = asyncio.create_task(sender.send_many([b"x"], timeout=None))
+        # Longer than the time-out that holds for calls which say none.
         await asyncio.sleep(0.03)
+        await eventually(lambda: len(server.peer.messages) == 2)
         for delivery in server.peer.messages:
             delivery.accept()
         await sending

@@ -573,7 +573,8 @@ def test_a_peer_is_not_silent_whose_bytes_were_not_read_yet() -> None:
         # This thread computes, and nobody reads what the peer sends.
         time.sleep(0.15)
         server.call(server.peer.write, EMPTY_FRAME)
-        time.sleep(0.02)
+        assert driver._socket is not None
+        assert select.select([driver._socket], [], [], BOUND)[0]
         driver.run(connection.close())
         assert connection.error.condition is None
         assert str(connection.error) == "the connection is closed"

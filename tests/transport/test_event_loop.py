@@ -333,8 +333,8 @@ async def test_a_silent_peer_is_given_up(serve: Serve) -> None:
 
 async def test_a_peer_that_speaks_is_not_given_up(serve: Serve) -> None:
     server = await serve()
-    async with connect(server.url, timeout=BOUND, idle_timeout=0.1) as connection:
-        for _ in range(6):
+    async with connect(server.url, timeout=BOUND, idle_timeout=0.5) as connection:
+        for _ in range(20):
             server.peer.write(EMPTY_FRAME)
             await asyncio.sleep(0.05)
         assert connection.is_open

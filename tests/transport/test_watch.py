@@ -39,8 +39,8 @@ def test_heartbeats_go_out_while_the_program_does_something_else() -> None:
 
 
 def test_heartbeats_of_the_peer_are_seen_while_the_program_does_something_else() -> None:
-    with threaded_server(Peer) as server, connect(server.url, timeout=BOUND, idle_timeout=0.1) as connection:
-        for _ in range(8):
+    with threaded_server(Peer) as server, connect(server.url, timeout=BOUND, idle_timeout=0.5) as connection:
+        for _ in range(20):
             server.call(server.peer.write, EMPTY_FRAME)
             time.sleep(0.05)
         assert connection.is_open
