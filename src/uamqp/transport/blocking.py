@@ -171,6 +171,7 @@ class BlockingDriver(Driver):
         self._followers: list[_Task] = []
         self._pid = os.getpid()
         self._socket: socket.socket | SocketTunnel | None = None
+        self._connecting = False
         self._engine: ConnectionEndpoint | None = None
         self._timers: list[_Timer] = []
         self._tidy_at = _MANY_TIMERS
@@ -178,7 +179,7 @@ class BlockingDriver(Driver):
         self._unsent: deque[memoryview] = deque()
         self._unsent_size = 0
         self._engine_timer: _Timer | None = None
-        #: A pipe that wakes the leader, while there is a stream or a task that may open one; whether a byte is in it.
+        #: A pipe that wakes the leader, while there is a stream or may be one again; whether there is a byte in it.
         self._wakeup_read, self._wakeup_write = -1, -1
         self._interrupted = False
         self._to_close: list[socket.socket | SocketTunnel | int] = []
@@ -280,20 +281,24 @@ class BlockingDriver(Driver):
     # -- Driver --------------------------------------------------------------------------------------------------
 
     async def connect(self, route: Route, timeout: float) -> None:
-        opening = StreamOpening(route, timeout)
-        try:
-            # Without the lock: it takes its time, and other threads want theirs, if only to give up waiting.
-            stream = await self.outside(opening.open)
-        except BaseException:
-            opening.abandon()
-            raise
         if self._wakeup_read < 0:
             try:
                 self._wakeup_read, self._wakeup_write = os.pipe()
             except OSError as error:
-                stream.close()
                 raise ConnectionLost(f"cannot connect to {route}: {error}") from error
-        self._socket = stream
+        opening = StreamOpening(route, timeout)
+        self._connecting = True
+        try:
+            # Without the lock: it takes its time, and other threads want theirs, if only to give up waiting.
+            self._socket = await self.outside(opening.open)
+        except BaseException:
+            opening.abandon()
+            raise
+        finally:
+            self._connecting = False
+        if self._leader is not None:
+            # It knows of no stream, or of the one before.
+            self._interrupt_leader()
 
     def run_engine(self, engine: ConnectionEndpoint) -> None:
         self._engine = engine
@@ -344,6 +349,11 @@ class BlockingDriver(Driver):
         if when is not None:
             self._engine_timer = self.call_at(when, self.tick)
 
+    @property
+    def _may_connect(self) -> bool:
+        """Whether there may be a stream again, which is worth waiting for."""
+        return self._connecting or bool(self._tasks)
+
     # -- waiting; all with the lock held -------------------------------------------------------------------------
 
     def _prepare_poll(self) -> tuple[select.poll | None, int]:
@@ -351,7 +361,7 @@ class BlockingDriver(Driver):
         stream = self._socket
         delay = self._until_next_timer()
         self._leader_writes = bool(self._unsent)
-        if stream is None and not self._timers and not self._tasks:
+        if stream is None and not self._timers and not self._may_connect:
             raise LocalProtocolError("the connection is closed")
         if isinstance(stream, _BUFFERED) and stream.pending():
             return None, 0
@@ -437,7 +447,7 @@ class BlockingDriver(Driver):
             if self._tasks and self._timers:
                 # Perhaps nobody will wait here who would see to it.
                 WATCH.expect(self._timers[0].when)
-            elif self._socket is None and not self._tasks:
+            elif self._socket is None and not self._may_connect:
                 self._drop_pipe()
 
     def _call_outside(self, outside: _Outside) -> None:
@@ -548,8 +558,7 @@ class BlockingDriver(Driver):
         if self._engine_timer is not None:
             self._engine_timer.cancel()
         self._let_go(stream)
-        if not self._tasks:
-            # Nobody will connect again.
+        if not self._may_connect:
             self._drop_pipe()
 
     def _drop_pipe(self) -> None:
