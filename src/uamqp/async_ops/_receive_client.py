@@ -1,0 +1,344 @@
+"""`ReceiveClientAsync`: messages in batches, by a function, or one by one by `AsyncMessageIter`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any
+
+from .. import address, errors, exceptions
+from .._signatures import also_in_order
+from ..authentication import AMQPAuth
+from ..constants import ReceiverSettleMode
+from ..message import Message
+from ._client import ROUND, AMQPClientAsync, is_loop
+from .receiver_async import PREFETCH, MessageReceiverAsync
+
+#: Named as in uamqp 1.6, where all clients are in one module.
+_log = logging.getLogger("uamqp.async_ops.client_async")
+
+
+class ReceivedMessages(queue.SimpleQueue[Message]):
+    """Messages that were received and not given out yet. Has what others use of a `queue.Queue`, without its locks."""
+
+    def task_done(self) -> None:
+        """Nobody waits for this."""
+
+
+def _is_callback(value: Any) -> bool:
+    return value is None or callable(value)
+
+
+class ReceiveClientAsync(AMQPClientAsync):
+    """Receives messages from one node.
+
+    ::
+
+        async with ReceiveClientAsync("amqps://user:password@host/queue") as client:
+            async for message in client.receive_messages_iter_async():
+                print(*message.get_data())
+                message.accept()
+
+    Args:
+        source: the node to receive from: a URL, a `Source`, or a name where `auth` has the host.
+        auth, client_name, debug, error_policy, keep_alive_interval, loop: as in `AMQPClientAsync`.
+        prefetch: messages that the peer may send ahead; 0 stands for 300.
+        auto_complete: accept messages by itself; an iteration does so when the next message is asked for.
+        receive_settle_mode: `PeekLock` (the default): messages wait to be settled; `ReceiveAndDelete`: they are gone
+            with their delivery.
+        encoding: of str.
+        **kwargs: as in `AMQPClientAsync`, and ``timeout`` (milliseconds without a message after which receiving
+            ends; 0: never), ``shutdown_after_timeout`` (close the client then; True), ``link_properties`` and
+            ``max_message_size``.
+    """
+
+    _address_type = address.Source
+    receiver_type: type[MessageReceiverAsync] = MessageReceiverAsync
+
+    @also_in_order(
+        *("source", "auth", "client_name", "loop", "debug", "timeout", "auto_complete", "error_policy"),
+        "keep_alive_interval",
+        at=3,
+        when=is_loop,
+    )
+    def __init__(
+        self,
+        source: address.Address | str | bytes,
+        auth: AMQPAuth | None = None,
+        client_name: str | None = None,
+        debug: bool = False,
+        prefetch: int | None = PREFETCH,
+        auto_complete: bool = True,
+        error_policy: errors.ErrorPolicy | None = None,
+        keep_alive_interval: float | None = None,
+        receive_settle_mode: ReceiverSettleMode | None = None,
+        encoding: str = "UTF-8",
+        loop: asyncio.AbstractEventLoop | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._timeout: float = kwargs.pop("timeout", None) or 0
+        self._shutdown_after_timeout: bool = kwargs.pop("shutdown_after_timeout", True)
+        self._link_properties: Mapping[Any, Any] | None = kwargs.pop("link_properties", None)
+        self._max_message_size: int | None = kwargs.pop("max_message_size", None)
+        self._prefetch = prefetch or PREFETCH
+        self.auto_complete = auto_complete
+        self._streaming_receive = False
+        self._was_message_received = False
+        self._message_received_callback: Callable[[Message], Any] | None = None
+        self._received_messages = ReceivedMessages()
+        super().__init__(
+            source,
+            auth,
+            client_name,
+            debug=debug,
+            error_policy=error_policy,
+            keep_alive_interval=keep_alive_interval,
+            loop=loop,
+            receive_settle_mode=receive_settle_mode,
+            encoding=encoding,
+            **kwargs,
+        )
+
+    # --- receiving --------------------------------------------------------------------------------------------
+
+    async def receive_messages_async(self, on_message_received: Callable[[Message], Any]) -> None:
+        """Hand each message to a function or coroutine function, until none comes for `timeout` or the client closes.
+
+        Messages are accepted after it returned, with `auto_complete`; where it raises, that is logged and the
+        message goes back to the node as a failed delivery.
+        """
+        await self._open_for_use()
+        self._streaming_receive = True
+        self._message_received_callback = on_message_received
+        try:
+            while await self._receive(self._patience(), None):
+                pass
+        finally:
+            self._streaming_receive = False
+            if self._shutdown_after_timeout:
+                await self.close_async()
+
+    @also_in_order("max_batch_size", "on_message_received", "timeout", at=1, when=_is_callback)
+    async def receive_message_batch_async(
+        self,
+        max_batch_size: int | None = None,
+        timeout: float = 0,
+        *,
+        on_message_received: Callable[[Message], Any] | None = None,
+    ) -> list[Message]:
+        """Receive some messages: those that are there, and where there are none, wait for the first.
+
+        With `auto_complete` they are accepted already, and settling them again changes nothing.
+
+        Args:
+            max_batch_size: how many at most; not more than `prefetch`, which is the default.
+            timeout: milliseconds to wait; 0 waits for ever.
+            on_message_received: is called with each message.
+
+        Returns:
+            The messages; an empty list where none came in time.
+
+        Raises:
+            ValueError: `max_batch_size` is more than `prefetch`.
+            LinkDetach, AMQPConnectionError, AuthenticationException: the link cannot be attached, or is gone.
+        """
+        most = max_batch_size or self._prefetch
+        if most > self._prefetch:
+            raise ValueError(f"Maximum batch size {most} cannot be greater than the link prefetch {self._prefetch}.")
+        self._message_received_callback = on_message_received
+        await self._open_for_use()
+        times = [seconds for seconds in (timeout / 1000 if timeout else None, self._patience()) if seconds is not None]
+        patience = min(times, default=None)
+        batch: list[Message] = []
+        try:
+            await self._fill(batch, most, patience)
+        except Exception as error:
+            if not batch:
+                raise
+            # They are the caller's already, who is told the next time.
+            _log.log(self._level, "receiving ended with %d messages: %s", len(batch), error)
+        except BaseException:
+            # Nobody gets them now; the next call does, before what came behind them.
+            received = self._received_messages
+            self._take_received(batch, len(batch) + received.qsize())
+            for message in batch:
+                received.put(message)
+            raise
+        return batch
+
+    async def _fill(self, batch: list[Message], most: int, patience: float | None) -> None:
+        self._take_received(batch, most)
+        # Once there is something, what has arrived by the next turn is taken too.
+        while len(batch) < most:
+            left = most - len(batch)
+            receiver = await self._ready(0.0 if batch else patience, left)
+            if receiver is None:
+                break
+            if self._is_plain():
+                messages = receiver._take(left)
+                self._was_message_received = True
+                batch += messages
+                if self.auto_complete:
+                    for message in messages:
+                        message.accept()
+            else:
+                await receiver._hand_out(None, left)
+                self._take_received(batch, most)
+
+    def _take_received(self, batch: list[Message], most: int) -> None:
+        received = self._received_messages
+        while len(batch) < most and not received.empty():
+            batch.append(received.get())
+
+    def receive_messages_iter_async(
+        self, on_message_received: Callable[[Message], Any] | None = None
+    ) -> AsyncMessageIter:
+        """An iterator over the messages, which ends when none comes for `timeout`, or the client closes.
+
+        A message that was not settled when the next is asked for is accepted then, with `auto_complete`. Where the
+        caller leaves the loop, the last one is left as it is.
+
+        Args:
+            on_message_received: is called with each message before it is given out.
+        """
+        self._message_received_callback = on_message_received
+        return AsyncMessageIter(self, auto_complete=self.auto_complete)
+
+    def _patience(self) -> float | None:
+        """Seconds to wait for a message; None: for ever."""
+        return self._timeout / 1000 if self._timeout else None
+
+    async def _receive(self, seconds: float | None, most: int | None) -> bool:
+        """Wait for messages and deal with those that came, at most `most`; False where none came, or all is over."""
+        receiver = await self._ready(seconds, most)
+        return receiver is not None and bool(await receiver._hand_out(None, most))
+
+    async def _ready(self, seconds: float | None, most: int | None) -> MessageReceiverAsync | None:
+        """Wait for messages, of which `most` would be taken; the link that has some, None where all is over."""
+        if self._shutdown:
+            return None
+        try:
+            receiver: MessageReceiverAsync | None = self.message_handler
+            if receiver is None or not receiver._has_some():
+                await self.client_ready_async()
+                receiver = self.message_handler
+                if not await receiver._has_some_within(seconds, most):
+                    return None
+            return receiver
+        except exceptions.AMQPError:
+            # Closing the client ends the wait of other tasks; that is no error for them.
+            if self._shutdown:
+                return None
+            raise
+
+    def _is_plain(self) -> bool:
+        """Whether nobody wants a say in what becomes of a message, so that `_message_received` can be passed by."""
+        if self._message_received_callback is not None:
+            return False
+        # Others put a function of their own in its place, on the client or in a subclass.
+        return getattr(self._message_received, "__func__", None) is ReceiveClientAsync._message_received
+
+    def _message_received(self, message: Message) -> Coroutine[Any, Any, None] | None:
+        """Deal with one message: hand it over, accept it, keep it for who waits. What it returns must be awaited."""
+        self._was_message_received = True
+        if self._message_received_callback is not None:
+            return self._hand_to_callback(message, self._message_received_callback)
+        self._keep(message)
+        return None
+
+    async def _hand_to_callback(self, message: Message, callback: Callable[[Message], Any]) -> None:
+        assert self._connection is not None
+        result = await self._connection.modern._driver.outside(callback, message)
+        if hasattr(result, "__await__"):
+            await result
+        self._keep(message)
+
+    def _keep(self, message: Message) -> None:
+        if self.auto_complete:
+            message.accept()
+        if not self._streaming_receive:
+            self._received_messages.put(message)
+
+    def _new_handler(self) -> MessageReceiverAsync:
+        return self.receiver_type(
+            self._session,  # type: ignore[arg-type]
+            self._remote_address,
+            self._name,
+            on_message_received=self._message_received,
+            receive_settle_mode=self._receive_settle_mode,
+            send_settle_mode=self._send_settle_mode,
+            max_message_size=self._max_message_size,
+            prefetch=self._prefetch,
+            properties=self._link_properties,
+            error_policy=self._error_policy,
+            debug=self._debug_trace,
+            encoding=self._encoding,
+            desired_capabilities=self._desired_capabilities,
+            **self._internal_kwargs,
+        )
+
+    async def _client_run_async(self) -> bool:
+        await self._receive(ROUND, None)
+        return not self._shutdown
+
+    def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
+        super()._point_at(redirect, auth)
+        self._received_messages = ReceivedMessages()
+
+
+class AsyncMessageIter(AsyncIterator[Message]):
+    """Gives out the messages of a client one by one.
+
+    Args:
+        client: a `ReceiveClientAsync`; `rcv_client` is the same. It accepts nothing by itself from now on.
+        auto_complete: accept a message that was not settled when the next is asked for.
+
+    Attributes:
+        receiving: whether the iteration goes on.
+        current_message: what was given out last, or None.
+    """
+
+    def __init__(
+        self,
+        client: ReceiveClientAsync | None = None,
+        auto_complete: bool = True,
+        *,
+        rcv_client: ReceiveClientAsync | None = None,
+    ) -> None:
+        chosen = client if client is not None else rcv_client
+        if chosen is None:
+            raise TypeError("AsyncMessageIter() needs a client")
+        self._client = chosen
+        self._client.auto_complete = False
+        self.receiving = True
+        self.auto_complete = auto_complete
+        self.current_message: Message | None = None
+
+    async def __anext__(self) -> Message:
+        client = self._client
+        message, self.current_message = self.current_message, None
+        if message is not None and self.auto_complete:
+            message.accept()
+        received = client._received_messages
+        while self.receiving and received.empty():
+            receiver: MessageReceiverAsync | None = client.message_handler
+            if receiver is None or not receiver._has_some() or client._shutdown:
+                receiver = await client._ready(client._patience(), 1)
+            if receiver is None:
+                self.receiving = False
+            elif client._is_plain():
+                client._was_message_received = True
+                self.current_message = message = receiver._take_one()
+                return message
+            else:
+                await receiver._hand_out(None, 1)
+        if received.empty():
+            if client._shutdown_after_timeout:
+                await client.close_async()
+            else:
+                self.receiving = True
+            raise StopAsyncIteration
+        self.current_message = received.get()
+        return self.current_message

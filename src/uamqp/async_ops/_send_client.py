@@ -1,0 +1,382 @@
+"""`SendClientAsync`: the queue of messages, what is under way of them, and what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from time import monotonic
+from typing import Any, Final
+
+from .. import address, constants, errors, exceptions
+from .._signatures import also_in_order
+from ..authentication import AMQPAuth
+from ..codec.definitions import ACCEPTED
+from ..constants import MessageState, SenderSettleMode
+from ..engine.delivery import OutgoingDelivery
+from ..message import ALREADY_SETTLED, Message
+from ._client import ROUND, AMQPClientAsync, is_loop
+from .sender_async import MessageSenderAsync, finish, timed_out
+
+#: Named as in uamqp 1.6, where all clients are in one module.
+_log = logging.getLogger("uamqp.async_ops.client_async")
+
+# Members of an enum, which take their time to be looked up.
+_TO_BE_SENT: Final = MessageState.WaitingToBeSent
+_SENT: Final = MessageState.WaitingForSendAck
+_DONE: Final = MessageState.SendComplete
+
+#: Messages that are under way at a time; more would only fill memory.
+_WINDOW: Final = 4000
+
+
+class SendClientAsync(AMQPClientAsync):
+    """Sends messages to one node.
+
+    ::
+
+        async with SendClientAsync("amqps://user:password@host/queue") as client:
+            client.queue_message(Message("hello"))
+            results = await client.send_all_messages_async()
+
+    Args:
+        target: the node to send to: a URL, a `Target`, or a name where `auth` has the host.
+        auth, client_name, debug, error_policy, keep_alive_interval, loop: as in `AMQPClientAsync`.
+        msg_timeout: seconds that a message may take from being queued to its outcome; 0: for ever. Seconds, unlike
+            in uamqp 1.6.11, where they were milliseconds; the attribute ``_msg_timeout`` still is in milliseconds.
+        send_settle_mode: whether to wait for outcomes (`Unsettled`, the default) or not.
+        auto_complete: accepted; there is nothing to complete.
+        encoding: of str.
+        **kwargs: as in `AMQPClientAsync`, and ``msg_timeout_ms`` (milliseconds, instead of `msg_timeout`),
+            ``link_properties``, ``max_message_size`` and ``link_credit``.
+    """
+
+    _address_type = address.Target
+    sender_type: type[MessageSenderAsync] = MessageSenderAsync
+
+    @also_in_order(
+        *("target", "auth", "client_name", "loop", "debug", "msg_timeout", "error_policy", "keep_alive_interval"),
+        at=3,
+        when=is_loop,
+    )
+    def __init__(
+        self,
+        target: address.Address | str | bytes,
+        auth: AMQPAuth | None = None,
+        client_name: str | None = None,
+        debug: bool = False,
+        msg_timeout: float = 0,
+        error_policy: errors.ErrorPolicy | None = None,
+        keep_alive_interval: float | None = None,
+        send_settle_mode: SenderSettleMode | None = None,
+        auto_complete: bool = True,
+        encoding: str = "UTF-8",
+        loop: asyncio.AbstractEventLoop | None = None,
+        **kwargs: Any,
+    ) -> None:
+        milliseconds = kwargs.pop("msg_timeout_ms", None)
+        self._msg_timeout: float = (msg_timeout or 0) * 1000 if milliseconds is None else milliseconds
+        self._link_properties: Mapping[Any, Any] | None = kwargs.pop("link_properties", None)
+        self._max_message_size: int | None = kwargs.pop("max_message_size", None)
+        self._link_credit: int | None = kwargs.pop("link_credit", None)
+        #: Messages that have no final outcome yet, in the order in which they were queued.
+        self._pending_messages: dict[Message, None] = {}
+        #: Those of them that were not sent yet, or are to be sent again.
+        self._waiting_messages: deque[Message] = deque()
+        #: Those of them that were sent.
+        self._in_flight: dict[Message, OutgoingDelivery] = {}
+        #: On the driver's clock: when sending goes on after a failure.
+        self._resume_at = 0.0
+        super().__init__(
+            target,
+            auth,
+            client_name,
+            debug=debug,
+            error_policy=error_policy,
+            keep_alive_interval=keep_alive_interval,
+            loop=loop,
+            send_settle_mode=send_settle_mode,
+            encoding=encoding,
+            **kwargs,
+        )
+
+    # --- the queue --------------------------------------------------------------------------------------------
+
+    @property
+    def pending_messages(self) -> list[Message]:
+        """The messages that have no final outcome yet, in the order in which they were queued."""
+        return list(self._pending_messages)
+
+    def messages_pending(self) -> bool:
+        """Whether there are messages without a final outcome."""
+        return bool(self._pending_messages)
+
+    def queue_message(self, *messages: Message) -> None:
+        """Queue messages for sending; nothing is sent yet, and the client need not be open.
+
+        Raises:
+            TypeError: one of them was received, or is no message.
+            ValueError: one of them is queued already.
+            MessageResponse: one of them was sent before, or failed.
+            MessageContentTooLarge: a batch does not fit into one message.
+        """
+        message = messages[0] if len(messages) == 1 else None
+        if (
+            type(message) is Message
+            and message._response is None
+            and message.state is _TO_BE_SENT
+            and message not in self._pending_messages
+        ):
+            # One message that is sent as it is, the commonest case: `_queue` in line.
+            message.idle_time = monotonic() * 1000
+            self._pending_messages[message] = None
+            self._waiting_messages.append(message)
+        else:
+            self._queue(messages)
+
+    def _queue(self, messages: Iterable[Any]) -> list[Message]:
+        """Queue messages, or none of them where one cannot be; the messages that they are sent as."""
+        gathered: list[Message] = []
+        for message in messages:
+            if not isinstance(message, Message):
+                raise TypeError(f"a Message or BatchMessage is needed, not {type(message).__name__}")
+            gathered += message.gather()
+        pending = self._pending_messages
+        if not pending.keys().isdisjoint(gathered) or (len(gathered) > 1 and len(set(gathered)) < len(gathered)):
+            raise ValueError("a message is queued already; queue a copy (copy.deepcopy) to send it twice")
+        now = self._counter.get_current_ms()
+        for message in gathered:
+            message.idle_time = now
+            message.state = _TO_BE_SENT
+            pending[message] = None
+        self._waiting_messages += gathered
+        return gathered
+
+    # --- sending ----------------------------------------------------------------------------------------------
+
+    async def send_all_messages_async(self, close_on_done: bool = True) -> list[MessageState]:
+        """Send all that is queued, and wait for the outcomes.
+
+        Args:
+            close_on_done: close the client in the end, whatever that is.
+
+        Returns:
+            A state for each message in the order in which they were queued: `SendComplete` or `SendFailed`. That
+            a message failed is no error here; its attribute ``on_send_complete`` is told why.
+
+        Raises:
+            LinkDetach, AMQPConnectionError, AuthenticationException: the link cannot be attached, or is gone. What
+                was not sent stays queued.
+        """
+        return await self._send(list(self._pending_messages), close_on_done)
+
+    async def send_message_batch_async(
+        self, messages: Iterable[Message | str | bytes], close_on_done: bool = True
+    ) -> list[MessageState]:
+        """Send messages, and wait for the outcomes.
+
+        Args:
+            messages: messages, batches of messages, or bodies alone (str or bytes).
+            close_on_done: close the client in the end, whatever that is.
+
+        Returns:
+            A state for each message that was sent, in order, as `send_all_messages_async`.
+
+        Raises: as `queue_message` and `send_all_messages_async`.
+        """
+        made = [m if not isinstance(m, str | bytes) else Message(m, encoding=self._encoding) for m in messages]
+        return await self._send(self._queue(made), close_on_done)
+
+    async def send_message_async(self, messages: Message, close_on_done: bool = False) -> None:
+        """Send a message, or a batch of messages, and wait for the outcome.
+
+        Raises:
+            ClientMessageError: it did not get through; it is a `MessageSendFailed` too.
+            LinkDetach, AMQPConnectionError, …: as `send_all_messages_async`.
+        """
+        gathered = self._queue([messages])
+        await self._send(gathered, close_on_done)
+        failed: dict[Message, Any] = {m: m._response for m in gathered if m.state is MessageState.SendFailed}
+        if failed:
+            info = {"total_messages": len(gathered), "number_failed": len(failed), "failed_messages": failed}
+            last = failed[next(reversed(failed))]
+            raise errors.ClientMessageError(last, info=info) from last
+
+    async def wait_async(self) -> None:
+        """Send all that is queued, also what is queued meanwhile, and wait for the outcomes."""
+        await self._open_for_use()
+        while self._pending_messages:
+            await self._advance(next(iter(self._pending_messages)))
+
+    async def _send(self, messages: list[Message], close_on_done: bool) -> list[MessageState]:
+        try:
+            await self._open_for_use()
+            for message in messages:
+                # Each time, all that has its outcome by then is dealt with: nearly always it is done already.
+                while message.state not in constants.DONE_STATES:
+                    await self._advance(message)
+        finally:
+            if close_on_done:
+                await self.close_async()
+        return [message.state for message in messages]
+
+    async def _advance(self, message: Message) -> None:
+        """Send what waits, and wait until there is news of this message, or of one before it."""
+        sender = await self._sender()
+        await self._back_off()
+        self._send_waiting(sender)
+        awaited: Message | None = message
+        if message not in self._in_flight:
+            # It failed at once, or as many as possible are under way before it.
+            awaited = next(iter(self._in_flight), None)
+        if awaited is not None and message.state not in constants.DONE_STATES:
+            await self._wait_for(sender, awaited, self._seconds_left(awaited))
+
+    async def _wait_for(self, sender: MessageSenderAsync, message: Message, seconds: float | None) -> None:
+        delivery = self._in_flight[message]
+        failure = await sender._outcome(delivery, seconds)
+        # Another task may have waited for the same message and been faster.
+        if self._in_flight.get(message) is delivery:
+            self._finish(message, failure)
+        self._collect(in_order=True)
+
+    def _seconds_left(self, message: Message) -> float | None:
+        if not self._msg_timeout:
+            return None
+        return max(0.0, (message.idle_time + self._msg_timeout - self._counter.get_current_ms()) / 1000)
+
+    async def _sender(self) -> MessageSenderAsync:
+        """The attached link. Raises its error where it has ended; what was under way is then queued again."""
+        try:
+            await self.client_ready_async()
+        except BaseException:
+            self._collect()
+            raise
+        handler: MessageSenderAsync = self.message_handler
+        return handler
+
+    async def _back_off(self) -> None:
+        assert self._connection is not None
+        driver = self._connection.modern._driver
+        wait = self._resume_at - driver.now()
+        if wait > 0 and not self._in_flight:
+            await driver.sleep(wait)
+
+    def _send_waiting(self, sender: MessageSenderAsync) -> None:
+        """Send what waits, as far as there is room."""
+        endpoint = sender._attached()._endpoint
+        presettled = sender.send_settle_mode is not SenderSettleMode.Unsettled
+        waiting, in_flight = self._waiting_messages, self._in_flight
+        while waiting and len(in_flight) < _WINDOW:
+            if not self._msg_timeout:
+                # All that are plain and can go out at once, which is nearly always the case.
+                plain = map(Message._plain_payload, islice(waiting, _WINDOW - len(in_flight)))
+                for delivery in endpoint.send_run(plain, presettled):
+                    message = waiting.popleft()
+                    message.state = _SENT
+                    in_flight[message] = delivery
+                if not waiting or len(in_flight) >= _WINDOW:
+                    break
+            message = waiting.popleft()
+            if self._msg_timeout and self._seconds_left(message) == 0:
+                self._finish(message, timed_out())
+                continue
+            try:
+                payload, message_format = message._to_send()
+                delivery = endpoint.send(payload, presettled, message_format)
+            except exceptions.MessageTooLarge as error:
+                self._finish(message, errors.message_error(error, self._error_policy))
+            except exceptions.AMQPError as error:
+                if isinstance(error, ValueError):
+                    # AMQP cannot carry it.
+                    self._finish(message, error)
+                    continue
+                waiting.appendleft(message)
+                raise self._closed() if self._shutdown else errors.translate(error, self._error_policy) from error
+            except (TypeError, ValueError, AttributeError) as error:
+                self._finish(message, error)
+            else:
+                message.state = _SENT
+                in_flight[message] = delivery
+
+    def _collect(self, *, in_order: bool = False) -> None:
+        """Note the outcomes that are there; `in_order`: only those before the oldest message that has none."""
+        in_flight, pending = self._in_flight, self._pending_messages
+        done: list[tuple[Message, OutgoingDelivery]] = []
+        for item in in_flight.items():
+            if item[1].settled:
+                done.append(item)
+            elif in_order:
+                break
+        for message, delivery in done:
+            if delivery.state is not ACCEPTED:
+                failure = delivery.failure()
+                self._finish(message, None if failure is None else errors.message_error(failure, self._error_policy))
+            elif message.on_send_complete is not None:
+                self._finish(message, None)
+            else:
+                # `_finish` in line, for what becomes of nearly all messages.
+                del in_flight[message], pending[message]
+                message.state = _DONE
+                message._response = ALREADY_SETTLED
+
+    def _finish(self, message: Message, failure: Exception | None) -> None:
+        """An attempt to send a message ended: that was it, or it is to be sent again."""
+        self._in_flight.pop(message, None)
+        action = None if failure is None else getattr(failure, "action", None)
+        if action is not None and action.retry and message.retries < self._error_policy.max_retries:
+            if action.increment_retries:
+                message.retries += 1
+            _log.log(self._level, "sending a message again: %s", failure)
+            message.state = _TO_BE_SENT
+            self._waiting_messages.append(message)
+            if action.backoff and self._connection is not None and self._connection._connection is not None:
+                now = self._connection.modern._driver.now()
+                self._resume_at = max(self._resume_at, now + action.backoff)
+            return
+        self._pending_messages.pop(message, None)
+        if failure is not None:
+            _log.log(self._level, "a message failed: %s", failure)
+        try:
+            finish(message, failure)
+        except Exception:
+            _log.exception("on_send_complete failed")
+
+    def _new_handler(self) -> MessageSenderAsync:
+        return self.sender_type(
+            self._session,  # type: ignore[arg-type]
+            self._name,
+            self._remote_address,
+            send_settle_mode=self._send_settle_mode,
+            receive_settle_mode=self._receive_settle_mode,
+            max_message_size=self._max_message_size,
+            link_credit=self._link_credit,
+            properties=self._link_properties,
+            error_policy=self._error_policy,
+            debug=self._debug_trace,
+            encoding=self._encoding,
+            desired_capabilities=self._desired_capabilities,
+            **self._internal_kwargs,
+        )
+
+    async def _client_run_async(self) -> bool:
+        sender = await self._sender()
+        await self._back_off()
+        self._send_waiting(sender)
+        first = next(iter(self._in_flight), None)
+        if first is None:
+            await sender.work_async()
+        elif (left := self._seconds_left(first)) is not None and left <= ROUND:
+            await self._wait_for(sender, first, left)
+        else:
+            await sender._progress(self._in_flight[first], ROUND)
+        self._collect()
+        return not self._shutdown
+
+    def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
+        super()._point_at(redirect, auth)
+        self._pending_messages.clear()
+        self._waiting_messages.clear()
+        self._in_flight.clear()
