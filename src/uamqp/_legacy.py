@@ -83,7 +83,9 @@ def outgoing(value: Any, encoding: str = "UTF-8") -> Any:
         except UnicodeDecodeError:
             return value
     if isinstance(value, int):
-        return Int(value) if value in _INT32 else Long(value) if value in _INT64 else float(value)
+        # Not as it came: for a subclass, such as a member of an enum, `in` goes through the whole range.
+        number = int(value)
+        return Int(number) if number in _INT32 else Long(number) if number in _INT64 else float(number)
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
     if isinstance(value, dt.datetime):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Self, cast
 
 from . import constants, errors
@@ -436,13 +436,21 @@ class Message:
         if self._response is not None:
             return False
         settler = self._settler
-        self._response = response
         if settler is None:
             raise RuntimeError("Unable to settle a copy of a received message; settle the message itself.")
-        if self._delivery is not None:
-            settler(self._delivery, response)
-        else:
-            settler(response)
+        self._response = response
+        try:
+            if self._delivery is not None:
+                settler(self._delivery, response)
+            else:
+                settler(response)
+        except RuntimeError:
+            # The link is gone: nothing more can be said.
+            raise
+        except BaseException:
+            # Something else can.
+            self._response = None
+            raise
         self.state = _SETTLED
         return True
 
@@ -581,6 +589,9 @@ class BatchMessage(Message):
         Raises:
             MessageContentTooLarge: one message does not hold all, or, with `multi_messages`, even a single one.
         """
+        if isinstance(self._body_gen, Iterator):
+            # It can be gone through once, and this may be asked again.
+            self._body_gen = list(self._body_gen)
         items = [self._encoded(item) for item in self._body_gen or ()]
         # Without items the envelope has an empty section.
         envelope = self._envelope([]).get_message_encoded_size() - _section_size(b"")

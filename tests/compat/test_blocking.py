@@ -461,3 +461,13 @@ def test_accepting_a_batch_is_one_write(broker: Broker, monkeypatch: pytest.Monk
         monkeypatch.setattr(driver, "_send", lambda: (writes.append(len(driver._unsent)), send()))
         assert len(client.receive_message_batch(max_batch_size=50)) == 50
         assert sum(writes) <= 2
+
+
+def test_who_is_told_of_an_outcome_may_send_more(broker: Broker) -> None:
+    with SendClient(f"{broker.url}/q") as client:
+        told = Message("told")
+        told.on_send_complete = lambda result, error: client.send_message(Message("nested"), close_on_done=False)
+        client.queue_message(Message("before"), told, Message("after"))
+        states = client.send_all_messages(close_on_done=False)
+    assert states == [MessageState.SendComplete] * 3
+    assert broker.call(lambda: broker.queue("q").length) == 4

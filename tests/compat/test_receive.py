@@ -150,6 +150,74 @@ async def test_what_was_accepted_is_given_out_after_a_call_that_was_cancelled(fu
         assert texts(await client.receive_message_batch_async(6)) == ["before", *"01234"]
 
 
+async def test_nothing_else_receives_beside_receive_messages(broker: Broker) -> None:
+    """It would take messages away from the function, or the function from it."""
+    seen: list[str] = []
+    async with ReceiveClientAsync(f"{broker.url}/queue") as client:
+        running = asyncio.create_task(client.receive_messages_async(lambda message: seen.append(str(message))))
+        await put(broker, "queue", b"0")
+        await eventually(lambda: seen == ["0"])
+        with pytest.raises(RuntimeError, match="receive_messages is running"):
+            await client.receive_message_batch_async(2)
+        with pytest.raises(RuntimeError, match="receive_messages is running"):
+            await client.receive_messages_async(seen.append)
+        await put(broker, "queue", b"1")
+        await eventually(lambda: seen == ["0", "1"])
+        running.cancel()
+
+
+async def test_an_iteration_that_was_left_takes_nothing_from_the_next(broker: Broker) -> None:
+    await put(broker, "queue", *(b"%d" % n for n in range(12)))
+    client = ReceiveClientAsync(f"{broker.url}/queue", timeout=PATIENCE, shutdown_after_timeout=False)
+    async with client:
+        for _ in range(2):
+            count = 0
+            async for _message in client.receive_messages_iter_async():
+                count += 1
+                if count == 4:
+                    break
+        batch = await client.receive_message_batch_async(4)
+        assert all(message.settled for message in batch)
+        assert client.auto_complete
+    # The two that were given out last, when the loops were left.
+    await eventually(lambda: broker.queue("queue").length == 2)
+
+
+@pytest.mark.parametrize(
+    "reject",
+    [
+        lambda m: m.reject(b"app:failed", description=b"x" * 100_000),
+        lambda m: m.reject("\u00e9"),
+        lambda m: m.reject(b"app:failed", info={"k": object()}),
+        lambda m: m.modify(True, True, {"k": object()}),
+    ],
+)
+async def test_what_cannot_be_said_of_a_message_leaves_it_to_be_settled(full: Broker, reject: Any) -> None:
+    async with ReceiveClientAsync(f"{full.url}/queue", auto_complete=False) as client:
+        (message,) = await client.receive_message_batch_async(1)
+        with pytest.raises(ValueError):
+            reject(message)
+        assert not message.settled and message.state is MessageState.ReceivedUnsettled
+        assert message.accept()
+    await eventually(lambda: full.queue("queue").length == 4)
+
+
+async def test_a_function_that_cannot_settle_gives_the_message_back(full: Broker) -> None:
+    full.queue("queue").max_deliveries = 1
+    seen: list[Message] = []
+
+    def function(message: Message) -> None:
+        seen.append(message)
+        message.reject(b"app:failed", description=b"x" * 100_000)
+
+    async with ReceiveClientAsync(f"{full.url}/queue", auto_complete=False, prefetch=1) as client:
+        receiving = asyncio.create_task(client.receive_messages_async(function))
+        # As a failed delivery, and so for the last time.
+        await eventually(lambda: full.queue("queue").length == 0)
+        assert len(seen) == 5
+        receiving.cancel()
+
+
 async def test_batch_over_the_prefetch(broker: Broker) -> None:
     client = ReceiveClientAsync(f"{broker.url}/queue", prefetch=5)
     with pytest.raises(ValueError, match="6 cannot be greater than the link prefetch 5"):

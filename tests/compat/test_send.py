@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -234,6 +235,80 @@ async def test_a_message_that_cannot_be_encoded_fails_alone(broker: Broker) -> N
             await client.send_message_async(Message("bad", application_properties={"key": object()}))
         assert caught.value.condition is ErrorCodes.InvalidField
     assert await bodies(broker, "queue") == [b"good"]
+
+
+class Odd(dict[Any, Any]):
+    """Not what it seems."""
+
+    def items(self) -> Any:
+        raise KeyError("odd")
+
+
+def recursive() -> list[Any]:
+    body: list[Any] = []
+    body.append(body)
+    return body
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Message(recursive()),
+        lambda: Message(b"x", application_properties=Odd(a=1)),
+        lambda: Message(5, encoding="bogus", application_properties={"a": b"b"}),
+        lambda: Message(b"x", msg_format=2**40),
+        lambda: Message(b"x", msg_format="x"),
+    ],
+)
+async def test_a_message_that_nobody_could_send_fails_alone(broker: Broker, make: Any) -> None:
+    async with SendClientAsync(f"{broker.url}/queue") as client:
+        client.queue_message(Message(b"before"), make(), Message(b"after"))
+        assert await client.send_all_messages_async(close_on_done=False) == [OK, FAILED, OK]
+        assert not client.messages_pending()
+        await client.send_message_async(Message(b"later"))
+    assert await bodies(broker, "queue") == [b"before", b"after", b"later"]
+
+
+async def test_numbers_of_other_types_are_numbers(broker: Broker) -> None:
+    """Members of enums, say; it took a minute to find out that they are small."""
+    async with SendClientAsync(f"{broker.url}/queue") as client:
+        numbers = {"status": HTTPStatus.OK, "large": type("Large", (int,), {})(2**40)}
+        await client.send_message_async(Message(b"x", application_properties=numbers))
+    (message,) = await take(broker, "queue")
+    assert message.application_properties == {"status": 200, "large": 2**40}
+
+
+async def test_closing_that_is_cancelled_waits_for_the_peer_no_longer() -> None:
+    async with peer_server(lambda: Peer("on_detach", "on_end", "on_close")) as server:
+        client = SendClientAsync(f"{server.url}/queue")
+        await client.client_ready_async()
+        # It says nothing more, not even to what the engine would answer.
+        server.peer.freeze()
+        closing = asyncio.create_task(client.close_async())
+        await asyncio.sleep(0.05)
+        closing.cancel()
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert asyncio.get_running_loop().time() - started < 5
+        assert client._connection is None
+
+
+async def test_a_batch_that_was_asked_for_its_size_is_sent_all_the_same(broker: Broker) -> None:
+    batch = BatchMessage(Message(str(n)) for n in range(3))
+    size = batch.get_message_encoded_size()
+    assert size == batch.get_message_encoded_size() > 20
+    async with SendClientAsync(f"{broker.url}/queue") as client:
+        await client.send_message_async(batch)
+    (message,) = await take(broker, "queue")
+    assert len(message.data_sections) == 3
+
+
+async def test_a_password_that_was_not_encoded_is_not_shown() -> None:
+    for url in ("amqp://u:S3cr3tTok/x@127.0.0.1:5672/q", "amqp://u:S3cr3tTok"):
+        with pytest.raises((exceptions.AddressError, ValueError)) as caught:
+            await SendClientAsync(url).open_async()
+        assert "S3cr" not in str(caught.value)
 
 
 async def test_a_message_over_the_limit_of_the_peer() -> None:

@@ -208,6 +208,24 @@ def test_credit_for_a_link_whose_attach_was_not_answered_yet() -> None:
     assert sender.credit == 7
 
 
+@pytest.mark.parametrize("credit", [0, 5])
+@pytest.mark.parametrize(
+    ("format", "tag", "reason"), [(2**32, b"", "32 bits"), (-1, b"", "32 bits"), (0, b"t" * 33, "33 bytes")]
+)
+def test_what_no_frame_can_carry_is_refused_before_it_is_queued(
+    credit: int, format: int, tag: bytes, reason: str
+) -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=credit)
+    with pytest.raises(EncodeError, match=reason):
+        sender.send(BODY, message_format=format, tag=tag)
+    assert not sender.queue
+    sender.send(BODY)
+    receiver.flow(5)
+    wire.run()
+    assert [d.id for d in receiver.queue] == [0]
+
+
 def suspended(wire: Wire, **options: Any) -> SenderEndpoint:
     """A sender whose session ended, and that is to be brought back."""
     sender, receiver = wire.sender(**options)

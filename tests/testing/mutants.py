@@ -122,8 +122,8 @@ MUTANTS = [
         "the last delivery of a disposition is forgotten",
         session.SessionEndpoint,
         "_on_outcomes",
-        "span = ((last - first) & MASK) + 1",
-        "span = ((last - first) & MASK) + (last == first)",
+        "_ids(first, last, unsettled)",
+        "_ids(first, last if last == first else (last - 1) & MASK, unsettled)",
     ),
     Mutant(
         "dispositions that wait are dropped",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from ..codec.definitions import Error
@@ -501,7 +502,11 @@ class Connection(Observer):
         await self.close()
 
     def _seconds(self, timeout: Timeout) -> float | None:
-        return self._options.timeout if isinstance(timeout, Default) else timeout
+        if isinstance(timeout, Default):
+            return self._options.timeout
+        if timeout is not None and isnan(timeout):
+            raise ValueError("a time-out is a number of seconds, or None, and not nan")
+        return timeout
 
     # -- Observer ------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Final, Self
 from urllib.parse import unquote_plus
 from uuid import uuid4
@@ -295,16 +296,14 @@ class AMQPClientAsync(LoopBound):
             task, self._keep_alive_task = self._keep_alive_task, None
             if task is not None:
                 task.cancel()
-            try:
+            own = None if self._ext_connection else connection
+            async with AsyncExitStack() as stack:
+                if own is not None:
+                    stack.push_async_callback(own.destroy_async)
+                if session is not None:
+                    stack.push_async_callback(_close_patiently, session.destroy_async, own)
                 if handler is not None:
-                    await handler.destroy_async()
-            finally:
-                try:
-                    if session is not None:
-                        await session.destroy_async()
-                finally:
-                    if connection is not None and not self._ext_connection:
-                        await connection.destroy_async()
+                    await _close_patiently(handler.destroy_async, own)
 
     async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         """Go on at the address that a redirect names, as `auth`; messages that are queued here are dropped.
@@ -342,6 +341,16 @@ class AMQPClientAsync(LoopBound):
     def __repr__(self) -> str:
         state = "not open" if self._session is None else "open"
         return f"<{type(self).__name__} for {self._remote_address}, {state}>"
+
+
+async def _close_patiently(close: Callable[[], Awaitable[None]], connection: ConnectionAsync | None) -> None:
+    """Close something on the connection. Where that is cancelled, nothing more is waited for on it."""
+    try:
+        await close()
+    except asyncio.CancelledError:
+        if connection is not None:
+            connection._lose()
+        raise
 
 
 def _authority(node: address.Address) -> str:

@@ -84,6 +84,8 @@ class ReceiveClientAsync(AMQPClientAsync):
         self._max_message_size: int | None = kwargs.pop("max_message_size", None)
         self._prefetch = prefetch or PREFETCH
         self.auto_complete = auto_complete
+        #: What it was before an iterator came.
+        self._auto_complete_before: bool | None = None
         self._streaming_receive = False
         self._was_message_received = False
         self._message_received_callback: Callable[[Message], Any] | None = None
@@ -109,6 +111,8 @@ class ReceiveClientAsync(AMQPClientAsync):
         Messages are accepted after it returned, with `auto_complete`; where it raises, that is logged and the
         message goes back to the node as a failed delivery.
         """
+        self._check_not_streaming()
+        self._auto_complete_again()
         await self._open_for_use()
         self._streaming_receive = True
         self._message_received_callback = on_message_received
@@ -142,8 +146,11 @@ class ReceiveClientAsync(AMQPClientAsync):
 
         Raises:
             ValueError: `max_batch_size` is more than `prefetch`.
+            RuntimeError: `receive_messages_async` is running on this client.
             LinkDetach, AMQPConnectionError, AuthenticationException: the link cannot be attached, or is gone.
         """
+        self._check_not_streaming()
+        self._auto_complete_again()
         most = max_batch_size or self._prefetch
         if most > self._prefetch:
             raise ValueError(f"Maximum batch size {most} cannot be greater than the link prefetch {self._prefetch}.")
@@ -204,7 +211,23 @@ class ReceiveClientAsync(AMQPClientAsync):
             on_message_received: is called with each message before it is given out.
         """
         self._message_received_callback = on_message_received
+        self._auto_complete_again()
         return AsyncMessageIter(self, auto_complete=self.auto_complete)
+
+    def _leave_to_iterator(self) -> None:
+        """Accept nothing by itself, as long as an iterator does that in its own time."""
+        if self._auto_complete_before is None:
+            self._auto_complete_before = self.auto_complete
+        self.auto_complete = False
+
+    def _auto_complete_again(self) -> None:
+        before, self._auto_complete_before = self._auto_complete_before, None
+        if before is not None:
+            self.auto_complete = before
+
+    def _check_not_streaming(self) -> None:
+        if self._streaming_receive:
+            raise RuntimeError("receive_messages is running on this client, and gets all messages; use another client")
 
     def _patience(self) -> float | None:
         """Seconds to wait for a message; None: for ever."""
@@ -311,7 +334,7 @@ class AsyncMessageIter(AsyncIterator[Message]):
         if chosen is None:
             raise TypeError("AsyncMessageIter() needs a client")
         self._client = chosen
-        self._client.auto_complete = False
+        self._client._leave_to_iterator()
         self.receiving = True
         self.auto_complete = auto_complete
         self.current_message: Message | None = None

@@ -295,7 +295,8 @@ class SendClientAsync(AMQPClientAsync):
                     continue
                 waiting.appendleft(message)
                 raise self._closed() if self._shutdown else errors.translate(error, self._error_policy) from error
-            except (TypeError, ValueError, AttributeError) as error:
+            except Exception as error:
+                # Of any kind: values and containers of the application are among what was called.
                 self._finish(message, error)
             else:
                 message.state = _SENT
@@ -311,6 +312,9 @@ class SendClientAsync(AMQPClientAsync):
             elif in_order:
                 break
         for message, delivery in done:
+            if in_flight.get(message) is not delivery:
+                # A function that was told of one before has dealt with it.
+                continue
             if delivery.state is not ACCEPTED:
                 failure = delivery.failure()
                 self._finish(message, None if failure is None else errors.message_error(failure, self._error_policy))

@@ -304,13 +304,21 @@ class ConnectionAsync(LoopBound):
         def run() -> None:
             try:
                 function()
-            except RuntimeError as error:
+            except Exception as error:
                 # Whoever wanted it has gone on already.
-                _log.warning("%s", error)
+                _log.warning("a message could not be settled: %s", error)
 
         driver.loop.call_soon_threadsafe(run)
 
     # --- the end ----------------------------------------------------------------------------------------------
+
+    def _lose(self) -> None:
+        """Wait for nothing the peer might still say; what closes the connection then is soon done."""
+        connection = self._connection
+        if connection is not None:
+            if connection._repair is not None:
+                connection._repair.stop()
+            connection._engine.lose(None)
 
     async def destroy_async(self) -> None:
         """Close the connection and all on it; safe to call twice."""
@@ -369,8 +377,11 @@ class _Peer:
             raise AddressError(f"{redacted(given)!r} has the scheme {parts.scheme!r}; amqp and amqps are supported")
         try:
             self.port = parts.port
-        except ValueError as error:
-            raise AddressError(f"{redacted(given)!r} is not the address of a host: {error}") from None
+        except ValueError:
+            raise AddressError(
+                f"{redacted(given)!r} is not the address of a host: behind the last colon is no port. In user and "
+                "password, characters such as / must be percent-encoded."
+            ) from None
         self.host = parts.hostname or ""
         self.tls = parts.scheme == "amqps"
 

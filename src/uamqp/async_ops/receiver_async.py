@@ -261,6 +261,9 @@ def _say(delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
             delivery.release()
         else:
             delivery.accept()
+    except exceptions.EncodeError:
+        # The link has nothing to do with it.
+        raise
     except exceptions.AMQPError as error:
         raise _cannot_tell(error) from error
 

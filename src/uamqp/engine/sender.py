@@ -11,6 +11,7 @@ from ..codec.hot import ROLE_SENDER, TransferHeader
 from ..codec.performatives import Attach
 from ..exceptions import AMQPError, EncodeError, InDoubt, MessageTooLarge, NotSent
 from .delivery import OutgoingDelivery
+from .limits import MAX_DELIVERY_TAG
 from .link import SENDER_SETTLE_SETTLED, SENDER_SETTLE_UNSETTLED, LinkEndpoint
 from .serial import MASK, distance
 from .states import LinkState
@@ -55,7 +56,8 @@ class SenderEndpoint(LinkEndpoint):
         The `tag` must be unlike those of all deliveries of the link that are not settled; without, there is one.
 
         Raises MessageTooLarge where the peer's limit for the link is known to be smaller, EncodeError for a settlement
-        the link does not allow, and the link's error where it has ended; nothing is sent then.
+        the link does not allow and for a message format or tag that cannot be, and the link's error where it has
+        ended; nothing is sent then.
         """
         if (self.error is not None or self.remote_attach is None) and not self.suspended:
             self.check_usable()
@@ -79,6 +81,10 @@ class SenderEndpoint(LinkEndpoint):
             or session.next_outgoing_id == session.outgoing_limit
             or connection.paused
         ):
+            if not 0 <= message_format <= MASK:
+                raise EncodeError(f"{message_format} is no number of 32 bits", field="message-format")
+            if len(tag) > MAX_DELIVERY_TAG:
+                raise EncodeError(f"a delivery-tag of {len(tag)} bytes", field="delivery-tag")
             if self.suspended:
                 # It has no credit, so it always comes here, and waits for the link that takes over.
                 self.queue.append(delivery)

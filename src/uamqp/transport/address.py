@@ -9,6 +9,7 @@ WebSocket. A port in the URL wins. User, password and path are percent-decoded, 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -152,8 +153,22 @@ def _decoded(text: str | None) -> str | None:
     return None if text is None else unquote(text)
 
 
+#: Host and colon, with something behind that is no port.
+_NO_PORT: Final = re.compile(r"^([a-z]+://[^\[:/]+:)(?!\d*(?:/|$)).*", re.DOTALL | re.IGNORECASE)
+
+
 def redacted(url: str) -> str:
-    """The URL without what could be a secret, for messages: all before its last ``@`` but a scheme that we know."""
+    """The URL without what could be a secret, for messages.
+
+    That is all before its last ``@`` but a scheme that we know, the query of what has a scheme, and where there is no
+    ``@``, what stands in the place of the port and is none.
+    """
+    if "://" in url:
+        url, query, _ = url.partition("?")
+        if "@" not in url:
+            url = _NO_PORT.sub(r"\1…", url)
+        if query:
+            url += "?…"
     _, at, rest = url.rpartition("@")
     if not at:
         return url
