@@ -80,6 +80,8 @@ async def test_the_answer_is_for_the_caller_to_read(connection: Connection) -> N
 
 async def test_no_answer(broker: Broker, connection: Connection) -> None:
     odd(broker)
+    # The links are there from now on.
+    assert (await connection.request("$odd", Message("fine"))).body == "fine"
     with pytest.raises(OperationTimeout, match="no answer"):
         await connection.request("$odd", Message("silent"), timeout=0.02)
     # An answer to something else is passed over.
