@@ -8,7 +8,8 @@ from uamqp.codec.definitions import Error, Source, Target
 from uamqp.codec.hot import frame
 from uamqp.codec.performatives import Attach, Detach, Flow, decode_performative
 from uamqp.codec.values import Symbol
-from uamqp.engine.states import LinkState
+from uamqp.engine.errors import SessionViolation
+from uamqp.engine.states import Event, LinkState
 from uamqp.exceptions import (
     AMQPError,
     LinkDetached,
@@ -339,3 +340,12 @@ def test_nothing_follows_end() -> None:
     wire.carry(wire.server, wire.client)
     session.send_flow()
     assert wire.client.data_to_send() == []
+
+
+def test_what_the_table_of_states_does_not_have_is_the_fault_of_who_did_it() -> None:
+    wire = Wire().open()
+    link = wire.begin().sender("never attached")
+    with pytest.raises(SessionViolation, match="not legal"):
+        link._next(Event.RECEIVE_CLOSE)
+    with pytest.raises(LocalProtocolError, match="not legal"):
+        link._next(Event.SEND_CLOSE)

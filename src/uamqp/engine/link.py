@@ -261,8 +261,8 @@ class LinkEndpoint:
         """Both halves are attached."""
 
     def _unsettled(self) -> list[Any]:
-        """Its deliveries that are not settled; none for a link that is neither a sender nor a receiver."""
-        return []
+        """Its deliveries that are not settled."""
+        raise NotImplementedError
 
     def _abandon(self, error: AMQPError, unsettled: list[Any]) -> None:
         """The link ended: say what is known of its deliveries, of those that are not settled above all."""
