@@ -278,7 +278,6 @@ class ReceiveClient(AMQPClient, ReceiveClientAsync):
         Args:
             on_message_received: is called with each message before it is given out.
         """
-        auto_complete = self.auto_complete
         messages = self.receive_messages_iter_async(on_message_received)
         try:
             while True:
@@ -288,9 +287,9 @@ class ReceiveClient(AMQPClient, ReceiveClientAsync):
                     return
         finally:
             last = messages.current_message
-            if last is not None and auto_complete:
+            if last is not None and messages.auto_complete:
                 last.accept()
-            self.auto_complete = auto_complete
+            self._auto_complete_again()
             if self._shutdown_after_timeout:
                 self.close()
 

@@ -161,6 +161,8 @@ async def test_nothing_else_receives_beside_receive_messages(broker: Broker) -> 
             await client.receive_message_batch_async(2)
         with pytest.raises(RuntimeError, match="receive_messages is running"):
             await client.receive_messages_async(seen.append)
+        with pytest.raises(RuntimeError, match="receive_messages is running"):
+            client.receive_messages_iter_async()
         await put(broker, "queue", b"1")
         await eventually(lambda: seen == ["0", "1"])
         running.cancel()

@@ -110,13 +110,13 @@ class ReceiveClientAsync(AMQPClientAsync):
 
         Messages are accepted after it returned, with `auto_complete`; where it raises, that is logged and the
         message goes back to the node as a failed delivery.
+
+        Raises RuntimeError where it is running on this client already.
         """
-        self._check_not_streaming()
-        self._auto_complete_again()
-        await self._open_for_use()
+        self._receive_for(on_message_received)
         self._streaming_receive = True
-        self._message_received_callback = on_message_received
         try:
+            await self._open_for_use()
             while await self._receive(self._patience(), None):
                 pass
         finally:
@@ -149,12 +149,10 @@ class ReceiveClientAsync(AMQPClientAsync):
             RuntimeError: `receive_messages_async` is running on this client.
             LinkDetach, AMQPConnectionError, AuthenticationException: the link cannot be attached, or is gone.
         """
-        self._check_not_streaming()
-        self._auto_complete_again()
         most = max_batch_size or self._prefetch
         if most > self._prefetch:
             raise ValueError(f"Maximum batch size {most} cannot be greater than the link prefetch {self._prefetch}.")
-        self._message_received_callback = on_message_received
+        self._receive_for(on_message_received)
         await self._open_for_use()
         times = [seconds for seconds in (timeout / 1000 if timeout else None, self._patience()) if seconds is not None]
         patience = min(times, default=None)
@@ -209,9 +207,10 @@ class ReceiveClientAsync(AMQPClientAsync):
 
         Args:
             on_message_received: is called with each message before it is given out.
+
+        Raises RuntimeError where `receive_messages_async` is running on this client.
         """
-        self._message_received_callback = on_message_received
-        self._auto_complete_again()
+        self._receive_for(on_message_received)
         return AsyncMessageIter(self, auto_complete=self.auto_complete)
 
     def _leave_to_iterator(self) -> None:
@@ -225,9 +224,12 @@ class ReceiveClientAsync(AMQPClientAsync):
         if before is not None:
             self.auto_complete = before
 
-    def _check_not_streaming(self) -> None:
+    def _receive_for(self, on_message_received: Callable[[Message], Any] | None) -> None:
+        """From now on messages go to this function, where there is one, and then to who calls."""
         if self._streaming_receive:
             raise RuntimeError("receive_messages is running on this client, and gets all messages; use another client")
+        self._auto_complete_again()
+        self._message_received_callback = on_message_received
 
     def _patience(self) -> float | None:
         """Seconds to wait for a message; None: for ever."""

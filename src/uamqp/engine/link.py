@@ -167,10 +167,13 @@ class LinkEndpoint:
             return
         session.flush_dispositions()
         session.connection.send(session.channel, Detach(handle=self.handle, closed=closed, error=error))
-        # No transfer may follow: without credit everything takes the way that looks at the state.
-        self.limit = self.delivery_count
+        self.no_more()
         if self.state is LinkState.ENDED:
             session.forget(self)
+
+    def no_more(self) -> None:
+        """Let no transfer follow: without credit everything takes the way that looks at the state."""
+        self.limit = self.delivery_count
 
     def fail(self, condition: str, description: str) -> None:
         """End the link because the peer broke a rule of it."""

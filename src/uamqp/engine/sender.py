@@ -279,10 +279,6 @@ class SenderEndpoint(LinkEndpoint):
             f"link {self.name!r}"
         )
 
-    def no_more(self) -> None:
-        """Let nothing more be sent: without credit everything takes the way that looks at the state."""
-        self.limit = self.delivery_count
-
     def take_over(self, ended: SenderEndpoint) -> None:
         """Send what the other link kept when it ended."""
         self.keeps = ended.keeps
