@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from ..codec.definitions import Error
@@ -33,6 +32,7 @@ from ..exceptions import (
 from ..transport.address import parse_url
 from ..transport.driver import Driver, Waiter, wake, within
 from ..transport.event_loop import EventLoopDriver
+from .arguments import expect, expect_seconds
 from .cbs import TokenKeeper, TokenSource
 from .opening import Opening
 from .options import (
@@ -342,6 +342,8 @@ class Connection(Observer):
             handle_max: links that the session may have, less one.
             timeout: seconds for the peer's answer.
         """
+        expect("incoming_window", incoming_window, int, "a number of transfers")
+        expect("handle_max", handle_max, int, "a number")
         return Opening(
             lambda: self._persist(lambda seconds: self._begin(incoming_window, handle_max, seconds), timeout)
         )
@@ -414,6 +416,8 @@ class Connection(Observer):
             DeliveryFailed: the node did not take the request.
             LinkDetached, SessionEnded, ConnectionEnded: there is no such node, or it is gone.
         """
+        expect("address", address, str, "a str")
+        expect("message", message, Message, "a Message")
         left = self._driver.countdown(self._seconds(timeout))
         former = requests = self._requests.get(address)
         if requests is None or not requests.usable:
@@ -461,6 +465,11 @@ class Connection(Observer):
             SessionEnded, ConnectionEnded: session or connection are gone.
             Exception: what `get_token` raised.
         """
+        expect("audience", audience, str, "a str")
+        if not callable(get_token):
+            raise TypeError(f"get_token must be a function of the audience, not {type(get_token).__name__}")
+        if refresh_window is not None:
+            expect_seconds("refresh_window", refresh_window)
         seconds = self._seconds(timeout)
         keeper = TokenKeeper(
             self,
@@ -504,8 +513,8 @@ class Connection(Observer):
     def _seconds(self, timeout: Timeout) -> float | None:
         if isinstance(timeout, Default):
             return self._options.timeout
-        if timeout is not None and isnan(timeout):
-            raise ValueError("a time-out is a number of seconds, or None, and not nan")
+        if timeout is not None:
+            expect_seconds("timeout", timeout)
         return timeout
 
     # -- Observer ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine.limits import MAX_CREDIT
+from .arguments import expect
 
 if TYPE_CHECKING:
     from .receiver import Receiver
@@ -50,6 +51,7 @@ class Prefetch(CreditPolicy):
     """
 
     def __init__(self, count: int) -> None:
+        expect("prefetch", count, int, "a number of deliveries")
         if not 1 <= count <= MAX_CREDIT:
             raise ValueError(
                 f"prefetch must be 1 to {MAX_CREDIT}, not {count}; for no prefetch use OnDemand() or Manual()"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 from uuid import uuid4
 
@@ -18,12 +19,13 @@ from ..transport.address import Endpoint, Proxy, check_place, parse_proxy, parse
 from ..transport.proxy import check as check_proxy
 from ..transport.route import Route
 from ..transport.tls import client_context
+from .arguments import expect, expect_seconds, keyed, symbols
+from .recovery import Recovery
 
 if TYPE_CHECKING:
     from ..codec.definitions import Source, Target
     from ..transport.websocket import WebSocket
     from .credit import CreditPolicy
-    from .recovery import Recovery
 
 #: Seconds an operation may take where neither the call nor the connection says otherwise.
 OPERATION_TIMEOUT: Final = 30.0
@@ -139,7 +141,30 @@ def connection_options(
     recovery: Recovery | None = None,
     trace: bool | Callable[[str], object] = False,
 ) -> ConnectionOptions:
-    """Check what `connect` was given. Raises AddressError or ValueError before anything is sent."""
+    """Check what `connect` was given. Raises AddressError, ValueError or TypeError before anything is sent."""
+    text = str, NoneType
+    expect("user", user, text, "a str")
+    expect("password", password, text, "a str")
+    expect("hostname", hostname, text, "a str")
+    expect("container_id", container_id, text, "a str")
+    expect("websocket_subprotocol", websocket_subprotocol, text, "a str")
+    expect("ssl_context", ssl_context, (ssl.SSLContext, NoneType), "an ssl.SSLContext")
+    expect("proxy", proxy, (str, Proxy, NoneType), "a URL, such as http://host:port")
+    expect("recovery", recovery, (Recovery, NoneType), "a Recovery, such as Recovery()")
+    expect("max_frame_size", max_frame_size, int, "a number of bytes")
+    expect("channel_max", channel_max, int, "a number")
+    expect_seconds("timeout", timeout)
+    expect_seconds("connect_timeout", connect_timeout)
+    if idle_timeout is not None:
+        expect_seconds("idle_timeout", idle_timeout)
+    if sasl is not None:
+        expect("sasl", sasl, Sequence, "a list of mechanisms, such as [Plain(user, password)]")
+        for mechanism in sasl:
+            expect("each of sasl", mechanism, Mechanism, "a mechanism, such as Plain(user, password)")
+    if connect_to is not None and [*map(type, connect_to)] != [str, int]:
+        raise TypeError(f'connect_to must be host and port, such as ("broker.example", 5671), not {connect_to!r}')
+    if not isinstance(trace, bool) and not callable(trace):
+        raise TypeError(f"trace must be True, or a function for the lines, not {type(trace).__name__}")
     if max_frame_size < MIN_MAX_FRAME_SIZE:
         raise ValueError(f"max_frame_size must be at least {MIN_MAX_FRAME_SIZE}, not {max_frame_size}")
     if not 0 <= channel_max <= 65_535:
@@ -195,8 +220,8 @@ def connection_options(
         max_frame_size=max_frame_size,
         channel_max=channel_max,
         idle_timeout=idle_timeout,
-        properties={"product": "uamqp", "version": _version(), "platform": "Python", **(properties or {})},
-        desired_capabilities=desired_capabilities,
+        properties=_about_us() | (keyed("properties", properties) or {}),
+        desired_capabilities=symbols("desired_capabilities", desired_capabilities),
         recovery=recovery,
         trace=(partial(FRAMES.debug, "%s") if trace is True else trace) or None,
     )
@@ -228,7 +253,7 @@ def _websocket(endpoint: Endpoint, host: str, subprotocol: str) -> Callable[[], 
     return partial(WebSocket.client, endpoint, host, subprotocol)
 
 
-def _version() -> str:
+def _about_us() -> dict[str, Any]:
     from .. import __version__
 
-    return __version__
+    return {"product": "uamqp", "version": __version__, "platform": "Python"}

@@ -32,6 +32,7 @@ from ..engine.errors import (
 )
 from ..exceptions import AMQPError, LocalProtocolError, OperationTimeout, TokenError
 from ..transport.driver import BackgroundTask
+from .arguments import expect, expect_seconds
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -98,6 +99,7 @@ class Recovery:
 
     Raises:
         ValueError: a number is out of range.
+        TypeError: an argument is not of its kind.
     """
 
     attempts: int | None = None
@@ -108,8 +110,16 @@ class Recovery:
     on_event: Callable[[RecoveryEvent], object] | None = None
 
     def __post_init__(self) -> None:
-        if self.attempts is not None and self.attempts < 1:
-            raise ValueError(f"attempts must be at least 1, or None for any number, not {self.attempts}")
+        if self.attempts is not None:
+            expect("attempts", self.attempts, int, "a number, or None for any")
+            if self.attempts < 1:
+                raise ValueError(f"attempts must be at least 1, or None for any number, not {self.attempts}")
+        expect_seconds("initial_delay", self.initial_delay)
+        expect_seconds("max_delay", self.max_delay)
+        if isinstance(self.alternatives, str):
+            raise TypeError("alternatives must be several URLs, not one str")
+        if self.on_event is not None and not callable(self.on_event):
+            raise TypeError(f"on_event must be a function of the event, not {type(self.on_event).__name__}")
         if not 0 < self.initial_delay <= self.max_delay:
             raise ValueError("initial_delay must be positive, and max_delay not less")
 

@@ -82,12 +82,12 @@ class Sender(Link):
             InDoubt: the connection, session or link ended before the outcome arrived, or (InDoubtInTime) it did not
                 arrive in time. Both of these are OperationTimeout, too.
         """
+        seconds = self._timeout if isinstance(timeout, Default) else self._seconds(timeout)
         delivery = self._endpoint.send(
             encode_message(message), settled, message.message_format if isinstance(message, Message) else 0
         )
         if delivery.settled:
             return delivery
-        seconds = self._timeout if isinstance(timeout, Default) else timeout
         waiter = delivery.waiter = self._new_waiter()
         queue = None if seconds is None else self._deadlines.add(waiter, seconds)
         try:

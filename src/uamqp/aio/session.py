@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..codec.definitions import DeleteOnClose, Source, Target
@@ -20,6 +21,7 @@ from ..engine.states import SessionState
 from ..exceptions import AMQPError, OperationTimeout
 from ..transport.address import node_address
 from ..transport.driver import within
+from .arguments import expect, keyed, symbols
 from .credit import CreditPolicy, Prefetch
 from .opening import Opening
 from .options import DEFAULT, PREFETCH, Timeout
@@ -143,12 +145,14 @@ class Session:
             OperationTimeout: the peer did not answer.
         """
         mode = _mode(settle_mode, _SENDER_SETTLE_MODES)
+        expect("name", name, (str, NoneType), "a str")
         if target is None:
             target = Target(
                 address=None if address is None else self._address(address),
-                capabilities=tuple(Symbol(c) for c in capabilities),
+                capabilities=symbols("capabilities", capabilities),
             )
-        terms = target, source or Source(), mode, desired_capabilities, properties
+        desired = symbols("desired_capabilities", desired_capabilities)
+        terms = target, source or Source(), mode, desired, keyed("properties", properties)
         return Opening(lambda: self._persist(lambda seconds: self._attach_sender(name, terms, seconds), timeout))
 
     async def _persist(self, attach: Callable[[Timeout], Coroutine[Any, Any, _L]], timeout: Timeout) -> _L:
@@ -165,7 +169,7 @@ class Session:
             target,
             sender_settle_mode=mode,
             desired_capabilities=desired_capabilities,
-            properties=dict(properties) if properties else None,
+            properties=properties,
         )
         await sender._attached(timeout)
         return sender
@@ -213,16 +217,20 @@ class Session:
         """
         mode = _mode(settle_mode, _RECEIVER_SETTLE_MODES)
         remote_mode = _mode(sender_settle_mode, _SENDER_SETTLE_MODES)
+        expect("name", name, (str, NoneType), "a str")
+        expect("credit", credit, (CreditPolicy, NoneType), "a credit policy, such as OnDemand()")
         if source is None:
             source = Source(
                 address=None if address is None else self._address(address),
                 dynamic=dynamic,
                 dynamic_node_properties={Symbol("lifetime-policy"): DeleteOnClose()} if dynamic else None,
-                filter={Symbol(k): v for k, v in filters.items()} if filters else None,
-                capabilities=tuple(Symbol(c) for c in capabilities),
+                filter=keyed("filters", filters),
+                capabilities=symbols("capabilities", capabilities),
             )
         policy = credit if credit is not None else Prefetch(prefetch)
-        terms = source, target or Target(), mode, remote_mode, max_message_size, desired_capabilities, properties
+        desired = symbols("desired_capabilities", desired_capabilities)
+        termini = source, target or Target()
+        terms = *termini, mode, remote_mode, max_message_size, desired, keyed("properties", properties)
         return Opening(
             lambda: self._persist(lambda seconds: self._attach_receiver(name, policy, terms, seconds), timeout)
         )
@@ -237,7 +245,7 @@ class Session:
             receiver_settle_mode=mode,
             max_message_size=max_message_size,
             desired_capabilities=desired_capabilities,
-            properties=dict(properties) if properties else None,
+            properties=properties,
         )
         await receiver._attached(timeout)
         return receiver
@@ -273,11 +281,11 @@ class Session:
         await self.close()
 
     def _address(self, address: str) -> str:
+        expect("address", address, str, "a str")
         return node_address(address, self._connection.remote_properties)
 
 
 def _mode(name: str, modes: Mapping[str, int]) -> int:
-    try:
-        return modes[name]
-    except KeyError:
-        raise ValueError(f"settle mode must be one of {', '.join(map(repr, modes))}, not {name!r}") from None
+    if not isinstance(name, str) or name not in modes:
+        raise ValueError(f"settle mode must be one of {', '.join(map(repr, modes))}, not {name!r}")
+    return modes[name]

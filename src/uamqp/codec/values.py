@@ -58,11 +58,14 @@ class Symbol(str):
 
     Raises:
         ValueError: the text is not ASCII.
+        TypeError: it is not a text.
     """
 
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
+        if not isinstance(text, str):
+            raise TypeError(f"a symbol is a str, not {type(text).__name__}")
         if not text.isascii():
             raise ValueError(f"a symbol is ASCII text, not {text!r}")
         return str.__new__(cls, text)
