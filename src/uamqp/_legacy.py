@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final
+from enum import Enum
+from typing import Any, Final, TypeVar
 
 from .codec.values import (
     EPOCH,
@@ -24,6 +25,8 @@ from .codec.values import (
     ULong,
     UShort,
 )
+
+M = TypeVar("M", bound=Enum)
 
 #: Text as programs may give it.
 Text = str | bytes
@@ -117,6 +120,20 @@ def octets(value: Text, encoding: str = "UTF-8") -> bytes:
     return value.encode(encoding) if isinstance(value, str) else value
 
 
+def member(kind: type[M], value: Any) -> M | None:
+    """A member of an enumeration, given as such or by its value; None where nothing was given.
+
+    Raises:
+        ValueError: it has no such member.
+    """
+    if value is None or isinstance(value, kind):
+        return value
+    try:
+        return kind(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not one of {', '.join(map(str, kind))}") from None
+
+
 def names(values: Any, encoding: str = "UTF-8") -> tuple[str, ...]:
     """Capabilities given as a name or as several, each str, bytes or a symbol of its own class."""
     values = outgoing(values, encoding)
@@ -129,6 +146,8 @@ def fields(values: Mapping[Any, Any] | None, encoding: str = "UTF-8") -> dict[An
     """A map whose keys are text or numbers, such as properties and annotations; keys become str."""
     if not values:
         return None
+    if not isinstance(values, Mapping):
+        raise TypeError(f"a mapping is needed, not {type(values).__name__}")
     return {
         text(key, encoding) if isinstance(key, str | bytes) else outgoing(key, encoding): outgoing(item, encoding)
         for key, item in values.items()

@@ -6,12 +6,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from types import NoneType
 from typing import Any, Final, Self
 from urllib.parse import unquote_plus
 from uuid import uuid4
 
 from .. import address, constants, errors
+from .._legacy import member
 from .._signatures import also_in_order
+from ..aio.arguments import expect
 from ..aio.recovery import Recovery
 from ..authentication import AMQPAuth, SASLAnonymous, SASLPlain
 from ..c_uamqp import TickCounter
@@ -58,7 +61,8 @@ class AMQPClientAsync(LoopBound):
         message_handler: the link, or None.
 
     Raises:
-        ValueError: an unknown keyword, or an address that cannot be used.
+        ValueError: an unknown keyword, or an address or value that cannot be used.
+        TypeError: an argument is not of its kind.
     """
 
     _address_type: type[address.Address] = address.Address
@@ -83,6 +87,10 @@ class AMQPClientAsync(LoopBound):
         **kwargs: Any,
     ) -> None:
         super().__init__(loop)
+        expect("auth", auth, (AMQPAuth, NoneType), "one of uamqp.authentication, such as SASLPlain(…)")
+        expect("client_name", client_name, (str, bytes, NoneType), "a str")
+        expect("error_policy", error_policy, (errors.ErrorPolicy, NoneType), "an ErrorPolicy")
+        expect("keep_alive_interval", keep_alive_interval, (int, float, NoneType), "a number of seconds")
         self._encoding = kwargs.pop("encoding", None) or "UTF-8"
         self._transport_type = kwargs.pop("transport_type", None) or constants.TransportType.Amqp
         self._http_proxy: Mapping[str, Any] | None = kwargs.pop("http_proxy", None)
@@ -95,8 +103,8 @@ class AMQPClientAsync(LoopBound):
         self._outgoing_window: int | None = kwargs.pop("outgoing_window", None)
         self._handle_max: int | None = kwargs.pop("handle_max", None)
         self._on_attach: OnAttach | None = kwargs.pop("on_attach", None)
-        self._send_settle_mode: SenderSettleMode | None = kwargs.pop("send_settle_mode", None)
-        self._receive_settle_mode: ReceiverSettleMode | None = kwargs.pop("receive_settle_mode", None)
+        self._send_settle_mode = member(SenderSettleMode, kwargs.pop("send_settle_mode", None))
+        self._receive_settle_mode = member(ReceiverSettleMode, kwargs.pop("receive_settle_mode", None))
         self._desired_capabilities = kwargs.pop("desired_capabilities", None)
         self._recovery: Recovery | None = kwargs.pop("recovery", None)
         if kwargs:

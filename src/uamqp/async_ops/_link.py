@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 from uuid import uuid4
 
 from .. import address, errors
-from .._legacy import fields, incoming, names, octets, text
+from .._legacy import fields, incoming, member, names, octets, text
+from ..aio.arguments import expect
 from ..aio.link import Link
 from ..codec import definitions
 from ..constants import MessageReceiverState, MessageSenderState, ReceiverSettleMode, SenderSettleMode
@@ -59,13 +61,15 @@ class LinkAsync(LoopBound, Generic[L]):
         loop: asyncio.AbstractEventLoop | None,
     ) -> None:
         super().__init__(loop)
+        expect("session", session, SessionAsync, "a session")
+        expect("error_policy", error_policy, (errors.ErrorPolicy, NoneType), "an ErrorPolicy")
         self._session = session
         self._encoding = encoding
         self.name = octets(name or f"{self._kind}-link-{uuid4()}", encoding)
         self.source = source
         self.target = target
-        self.send_settle_mode = send_settle_mode or SenderSettleMode.Unsettled
-        self.receive_settle_mode = receive_settle_mode or ReceiverSettleMode.PeekLock
+        self.send_settle_mode = member(SenderSettleMode, send_settle_mode) or SenderSettleMode.Unsettled
+        self.receive_settle_mode = member(ReceiverSettleMode, receive_settle_mode) or ReceiverSettleMode.PeekLock
         self.max_message_size = max_message_size
         self.error_policy = error_policy or errors.ErrorPolicy()
         self._properties = fields(properties, encoding)

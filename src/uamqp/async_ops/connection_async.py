@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlparse
 from uuid import uuid4
@@ -18,6 +19,7 @@ from uuid import uuid4
 from .. import errors
 from .._legacy import fields, incoming, octets, text
 from .._signatures import also_in_order
+from ..aio.arguments import expect
 from ..aio.cbs import TokenKeeper
 from ..aio.connection import Connection, open_connection
 from ..aio.options import CONNECT_TIMEOUT, IDLE_TIMEOUT, OPERATION_TIMEOUT, ConnectionOptions, connection_options
@@ -105,6 +107,8 @@ class ConnectionAsync(LoopBound):
         recovery: Recovery | None = None,
     ) -> None:
         super().__init__(loop)
+        expect("sasl", sasl, (AMQPAuth, NoneType), "one of uamqp.authentication, such as SASLPlain(…)")
+        expect("error_policy", error_policy, (errors.ErrorPolicy, NoneType), "an ErrorPolicy")
         if max_frame_size is not None and max_frame_size < MIN_MAX_FRAME_SIZE:
             raise ValueError(f"max_frame_size must be at least {MIN_MAX_FRAME_SIZE}, not {max_frame_size}")
         self._encoding = encoding

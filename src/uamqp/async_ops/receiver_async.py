@@ -10,13 +10,13 @@ from threading import get_ident
 from typing import Any, Final
 
 from .. import address, errors, exceptions
-from .._legacy import fields, text
+from .._legacy import fields, member, text
 from .._signatures import also_in_order
 from ..aio.credit import Manual, Prefetch
 from ..aio.receiver import Receiver
 from ..constants import MessageReceiverState, ReceiverSettleMode, SenderSettleMode
 from ..engine.delivery import IncomingDelivery
-from ..engine.limits import MAX_MESSAGE_SIZE
+from ..engine.limits import MAX_CREDIT, MAX_MESSAGE_SIZE
 from ..message import ACCEPTED, Message
 from ._link import SETTLE_MODES, LinkAsync
 from .session_async import SessionAsync
@@ -93,6 +93,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         debug: bool = False,
         encoding: str = "UTF-8",
     ) -> None:
+        receive_settle_mode = member(ReceiverSettleMode, receive_settle_mode)
         if send_settle_mode is None and receive_settle_mode is ReceiverSettleMode.ReceiveAndDelete:
             send_settle_mode = SenderSettleMode.Settled
         super().__init__(
@@ -121,7 +122,8 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         assert self.max_message_size is not None
         return await self._session.modern.receiver(
             None,
-            credit=Prefetch(self._prefetch) if self._prefetch else Manual(),
+            # More is legal, and was taken; the peer cannot tell the difference, as it is given credit again and again.
+            credit=Prefetch(min(self._prefetch, MAX_CREDIT)) if self._prefetch else Manual(),
             source=self._wire_source(ours=False),
             target=self._wire_target(ours=True),
             name=self.name.decode(self._encoding),

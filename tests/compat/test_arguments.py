@@ -1,0 +1,91 @@
+"""Arguments of the wrong kind: told in words by whoever is given them, as a program is moved or written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from uamqp import Message, ReceiveClient, SendClient
+from uamqp.async_ops import (
+    ConnectionAsync,
+    MessageReceiverAsync,
+    MessageSenderAsync,
+    ReceiveClientAsync,
+    SendClientAsync,
+    SessionAsync,
+)
+from uamqp.broker import Broker
+from uamqp.constants import ReceiverSettleMode, SenderSettleMode
+
+from .helpers import bodies, put
+
+CLIENTS = pytest.mark.parametrize("client", [SendClientAsync, ReceiveClientAsync, SendClient, ReceiveClient])
+WRONG: Any = "wrong"
+
+
+@CLIENTS
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"auth": "user:password"}, r"auth must be one of uamqp\.authentication, such as SASLPlain\(…\), not str"),
+        ({"client_name": 5}, "client_name must be a str, not int"),
+        ({"error_policy": 3}, "error_policy must be an ErrorPolicy, not int"),
+        ({"keep_alive_interval": "5"}, "keep_alive_interval must be a number of seconds, not str"),
+    ],
+)
+def test_of_clients(client: Any, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(TypeError, match=problem):
+        client("amqp://localhost/queue", **options)
+
+
+@CLIENTS
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"send_settle_mode": "Settled"}, "'Settled' is not one of SenderSettleMode.Unsettled, SenderSettleMode.Set"),
+        ({"receive_settle_mode": 2}, "2 is not one of ReceiverSettleMode.PeekLock, ReceiverSettleMode.ReceiveAndD"),
+    ],
+)
+def test_settle_modes_that_are_none(client: Any, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        client("amqp://localhost/queue", **options)
+
+
+def test_of_connections() -> None:
+    with pytest.raises(TypeError, match="sasl must be one of"):
+        ConnectionAsync("amqp://localhost", WRONG)
+    with pytest.raises(TypeError, match="error_policy must be an ErrorPolicy, not str"):
+        ConnectionAsync("amqp://localhost", error_policy=WRONG)
+
+
+def test_of_links() -> None:
+    session = SessionAsync(ConnectionAsync("amqp://localhost"))
+    with pytest.raises(TypeError, match="session must be a session, not str"):
+        MessageSenderAsync(WRONG, "source", "target")
+    with pytest.raises(TypeError, match="session must be a session, not str"):
+        MessageReceiverAsync(WRONG, "source", "target")
+    with pytest.raises(TypeError, match="error_policy must be an ErrorPolicy, not str"):
+        MessageSenderAsync(session, "source", "target", error_policy=WRONG)
+    with pytest.raises(TypeError, match="a mapping is needed, not str"):
+        MessageSenderAsync(session, "source", "target", properties=WRONG)
+
+
+async def test_settle_modes_by_value(broker: Broker) -> None:
+    """As a program has them that keeps them in a file."""
+    sending: Any = SenderSettleMode.Settled.value
+    receiving: Any = ReceiverSettleMode.ReceiveAndDelete.value
+    async with SendClientAsync(f"{broker.url}/queue", send_settle_mode=sending) as sender:
+        await sender.send_message_async(Message(b"hello"))
+        assert sender.message_handler.send_settle_mode is SenderSettleMode.Settled
+    async with ReceiveClientAsync(f"{broker.url}/queue", receive_settle_mode=receiving) as receiver:
+        (message,) = await receiver.receive_message_batch_async(1)
+        assert (str(message), message.settled) == ("hello", True)
+        assert receiver.message_handler.send_settle_mode is SenderSettleMode.Settled
+    assert await bodies(broker, "queue") == []
+
+
+async def test_any_prefetch(broker: Broker) -> None:
+    await put(broker, "queue", b"hello")
+    async with ReceiveClientAsync(f"{broker.url}/queue", prefetch=1 << 31) as receiver:
+        assert [str(message) for message in await receiver.receive_message_batch_async(1)] == ["hello"]
