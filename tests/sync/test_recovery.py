@@ -251,3 +251,43 @@ def test_closing_wakes_who_waits_for_the_next_try(broker: Broker, monkeypatch: p
         with pytest.raises(AMQPError):
             waiting.result(BOUND)
     assert connection._driver._wakeup_read == -1
+
+
+def test_an_event_that_waits_is_told_so_and_recovery_goes_on(broker: Broker) -> None:
+    """It must not wait: what it waits for is itself."""
+    errors: list[AMQPError] = []
+
+    def on_event(event: RecoveryEvent) -> None:
+        if event.what is Happening.RETRYING:
+            with pytest.raises(OperationTimeout, match=r"the connection was not back within 0\.01 s") as caught:
+                connection.sender("other", timeout=0.01)
+            errors.append(caught.value)
+
+    with connect(broker.url, recovery=Recovery(on_event=on_event), timeout=BOUND) as connection:
+        with connection.sender("queue") as sender, connection.receiver("queue") as receiver:
+            dropped(broker)
+            with pytest.raises(AMQPError):
+                # Whoever finds out is told; the connection is brought back for the next one.
+                sender.send("lost")
+            sender.send("message")
+            assert receiver.receive().body == "message"
+    assert errors
+
+
+@pytest.mark.parametrize("what", [Happening.INTERRUPTED, Happening.RETRYING])
+def test_an_event_that_closes_the_connection(broker: Broker, what: Happening) -> None:
+    def on_event(event: RecoveryEvent) -> None:
+        events.append(event.what)
+        if event.what is what:
+            connection.close()
+
+    events: list[Happening] = []
+    connection = connect(broker.url, recovery=Recovery(on_event=on_event), timeout=BOUND)
+    receiver = connection.receiver("queue")
+    dropped(broker)
+    with pytest.raises(AMQPError):
+        receiver.receive()
+    assert connection.error is not None
+    assert Happening.RECOVERED not in events
+    with pytest.raises(AMQPError):
+        connection.sender("queue")

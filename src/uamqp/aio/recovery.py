@@ -168,6 +168,9 @@ class Repair:
             self.running = True
             self._attempt = 0
             self._tell(Happening.INTERRUPTED, error)
+            if self._stopped:
+                # Blocking code can close the connection in there.
+                return
             self._task = self._connection._driver.spawn(self._run(error), f"recovery of {self._connection!r}")
 
     def stop(self) -> None:
@@ -191,12 +194,14 @@ class Repair:
 
     async def _bring_back(self, error: AMQPError | None) -> None:
         policy, connection = self._policy, self._connection
-        while not self._stopped:
+        while True:
             self._attempt += 1
             if policy.attempts is not None and self._attempt > policy.attempts:
                 break
             delay = policy.delay(self._attempt)
             self._tell(Happening.RETRYING, error, delay)
+            if self._stopped:
+                return
             if delay:
                 await connection._driver.sleep(delay)
             try:

@@ -65,6 +65,10 @@ class BlockingWaiter:
         return self._result
 
 
+#: What a coroutine waits for while it runs: it can go on when it comes back, and not from inside what it calls.
+_RUNNING: Final = BlockingWaiter()
+
+
 class _Outside:
     """A call that a coroutine wants made without the lock; awaiting it gives what the call gave."""
 
@@ -133,6 +137,7 @@ class _Task:
         """Run it as far as it comes."""
         while not self.done and self.can_go_on():
             try:
+                self.waiter = _RUNNING
                 self.waiter = self._coroutine.send(None)
             except StopIteration as stop:
                 self.done = True
@@ -140,18 +145,29 @@ class _Task:
             except BaseException as error:
                 self.done = True
                 self.error = error
+            else:
+                if self.done:
+                    # It was stopped by what it called.
+                    self._close()
 
     def cancel(self) -> None:
-        """Stop it at the await where it stands; its `finally` blocks run now, each as far as it need not wait."""
+        """Stop it at the await where it stands; its `finally` blocks run now, each as far as it need not wait.
+
+        Where it is what called this, it is stopped at its next await.
+        """
         if not self.done:
             self.done = True
-            while True:
-                try:
-                    self._coroutine.close()
-                    return
-                except RuntimeError:
-                    # One of them wants to wait; it stands there now, and is stopped there too.
-                    pass
+            if self.waiter is not _RUNNING:
+                self._close()
+
+    def _close(self) -> None:
+        while True:
+            try:
+                self._coroutine.close()
+                return
+            except RuntimeError:
+                # A `finally` block wants to wait; it stands there now, and is stopped there too.
+                pass
 
 
 class BlockingDriver(Driver):
