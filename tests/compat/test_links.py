@@ -325,6 +325,18 @@ async def test_a_message_that_cannot_be_encoded(broker: Broker) -> None:
         assert message.state is MessageState.WaitingToBeSent
 
 
+async def test_a_message_that_is_too_large() -> None:
+    """It fails alone; the link lives on."""
+    async with Broker(max_message_size=1000) as broker, ConnectionAsync(broker.url) as connection:
+        sender = MessageSenderAsync(SessionAsync(connection), "source", "queue")
+        await sender.open_async()
+        message = Message(b"x" * 2000)
+        with pytest.raises(errors.MessageSendFailed, match=r"ErrorCodes\.LinkMessageSizeExceeded"):
+            await sender.send_async(message)
+        assert message.state is MessageState.WaitingToBeSent
+        assert await sender.send_async(Message(b"x")) is MessageState.SendComplete
+
+
 async def test_without_outcomes() -> None:
     async with peer_server(Judge) as server, ConnectionAsync(server.url) as connection:
         for mode, wire in ((SenderSettleMode.Settled, 1), (SenderSettleMode.Mixed, 2)):

@@ -113,6 +113,7 @@ class MessageSenderAsync(LinkAsync[Sender]):
 
         Raises:
             LinkDetach, AMQPConnectionError: the link is gone.
+            MessageSendFailed: the message is larger than the peer takes on this link; nothing was sent.
             ValueError: AMQP cannot carry the message; nothing was sent.
         """
         sender = await self._usable()
@@ -143,7 +144,13 @@ class MessageSenderAsync(LinkAsync[Sender]):
     def _start(self, sender: Sender, message: Message) -> OutgoingDelivery:
         """Send a message, or queue it until the peer gives credit, and do not wait for its outcome."""
         payload, message_format = message._to_send()
-        return sender._endpoint.send(payload, self.send_settle_mode is not SenderSettleMode.Unsettled, message_format)
+        try:
+            return sender._endpoint.send(
+                payload, self.send_settle_mode is not SenderSettleMode.Unsettled, message_format
+            )
+        except exceptions.MessageTooLarge as error:
+            # The link lives on.
+            raise errors.message_error(error, self.error_policy) from error
 
     async def _outcome(self, delivery: OutgoingDelivery, seconds: float | None) -> Exception | None:
         """Wait for the outcome of a message: None where it got through."""
