@@ -16,7 +16,7 @@ import pytest
 from uamqp.codec.composite import by_name, decode_composite
 from uamqp.codec.message import Data, Message, Sequence, Value
 from uamqp.codec.performatives import decode_performative
-from uamqp.codec.primitives import LEGACY, MAX_DEPTH, MAX_ELEMENTS, MAX_ZERO_WIDTH, decode_all, encode, skip
+from uamqp.codec.primitives import LEGACY, MAX_DEPTH, MAX_ELEMENTS, MAX_ZERO_WIDTH, decode, decode_all, encode, skip
 from uamqp.codec.values import Described
 from uamqp.exceptions import DecodeError
 
@@ -37,7 +37,21 @@ def attempt(read: Callable[[], Any], size: int) -> Any:
         return None
 
 
+def check_bounds(read: Callable[[bytes, int, int], Any], data: bytes) -> None:
+    """What lies behind the end is not looked at: neither value nor error are other ones."""
+
+    def outcome(beside: bytes) -> str:
+        try:
+            return repr(read(data + beside, 0, len(data)))
+        except DecodeError as error:
+            return f"{error!r} at {error.offset}"
+
+    assert outcome(data) == outcome(b"")
+
+
 def check_value(data: bytes) -> object:
+    check_bounds(decode, data)
+    check_bounds(skip, data)
     value = attempt(lambda: decode_all(data), len(data))
     if value is not None:
         encoded = encode(value)
@@ -49,6 +63,8 @@ def check_value(data: bytes) -> object:
 
 
 def check_composite(data: bytes) -> object:
+    check_bounds(decode_composite, data)
+    check_bounds(decode_performative, data)
     found = attempt(lambda: decode_composite(data, 0, len(data)), len(data))
     attempt(lambda: decode_performative(data, 0, len(data)), len(data))
     if found is None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from uamqp import aio, sync
+from uamqp.broker import Broker
 
 CLASSES = ["Connection", "Session", "Sender", "Receiver"]
 ASYNC_NAMES = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__", "__anext__": "__next__"}
@@ -62,3 +63,12 @@ def test_deliveries(name: str) -> None:
 
 def test_exports() -> None:
     assert set(aio.__all__) == set(sync.__all__)
+
+
+def test_what_hangs_on_what() -> None:
+    with Broker.running() as broker, sync.connect(broker.url) as connection:
+        with connection.session() as session, session.sender("queue") as sender:
+            assert session.connection is connection
+            assert sender.session is session
+        with connection.receiver("queue") as receiver:
+            assert receiver.session.connection is connection

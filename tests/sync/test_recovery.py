@@ -15,7 +15,7 @@ import pytest
 from uamqp.broker import Broker
 from uamqp.exceptions import AMQPError, ConnectionLost, OperationTimeout
 from uamqp.sync import Happening, Recovery, RecoveryEvent, Token, connect
-from uamqp.transport import opening
+from uamqp.transport import stream_opening
 
 from ..aio.peers import BOUND
 
@@ -178,8 +178,8 @@ class SlowOpening:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.released = threading.Event(), threading.Event()
         self.streams: list[socket.socket] = []
-        self._open = opening._open_stream
-        monkeypatch.setattr(opening, "_open_stream", self)
+        self._open = stream_opening._open_stream
+        monkeypatch.setattr(stream_opening, "_open_stream", self)
 
     def __call__(self, route: Any, deadline: float) -> socket.socket:
         self.begun.set()
@@ -242,7 +242,7 @@ def test_closing_wakes_who_waits_for_the_next_try(broker: Broker, monkeypatch: p
 
     connection = connect(broker.url, recovery=Recovery(initial_delay=1000.0, max_delay=1000.0), timeout=BOUND)
     receiver = connection.receiver("queue")
-    monkeypatch.setattr(opening, "_open_stream", refused)
+    monkeypatch.setattr(stream_opening, "_open_stream", refused)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(receiver.receive, timeout=None)
         dropped(broker)

@@ -23,7 +23,7 @@ from uamqp.engine.connection import EMPTY_FRAME
 from uamqp.engine.link import LinkEndpoint
 from uamqp.exceptions import ConnectionLost, InDoubt, LocalProtocolError, NotSent, OperationTimeout
 from uamqp.sync import Connection, Message, OnDemand, Token, connect
-from uamqp.transport import blocking, event_loop, opening
+from uamqp.transport import blocking, event_loop, stream_opening
 from uamqp.transport.address import parse_url
 from uamqp.transport.blocking import BlockingDriver
 
@@ -117,7 +117,7 @@ def test_nobody_accepts() -> None:
 
 @pytest.mark.parametrize("face", ["aio", "sync"])
 def test_an_address_that_does_not_answer_is_passed_over(monkeypatch: pytest.MonkeyPatch, face: str) -> None:
-    monkeypatch.setattr(opening, "ADDRESS_PATIENCE", 0.05)
+    monkeypatch.setattr(stream_opening, "ADDRESS_PATIENCE", 0.05)
     monkeypatch.setattr(event_loop, "ADDRESS_PATIENCE", 0.05)
     with full_port() as silent, closed_port() as refusing, threaded_server(Peer) as server:
         ports = [silent, refusing, parse_url(server.url).port]

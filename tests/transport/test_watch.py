@@ -13,7 +13,7 @@ import pytest
 from uamqp.engine.connection import EMPTY_FRAME
 from uamqp.exceptions import ConnectionLost
 from uamqp.sync import Recovery, connect
-from uamqp.transport import opening
+from uamqp.transport import stream_opening
 from uamqp.transport.watch import WATCH, Watch
 
 from ..aio.peers import BOUND, Peer, threaded_server
@@ -64,7 +64,7 @@ def test_a_connection_that_is_being_brought_back_holds_up_no_other(monkeypatch: 
     with threaded_server(asking) as server, threaded_server(asking) as other:
         lost = connect(server.url, timeout=BOUND, recovery=Recovery(attempts=1))
         with connect(other.url, timeout=BOUND):
-            monkeypatch.setattr(opening, "_open_stream", slow)
+            monkeypatch.setattr(stream_opening, "_open_stream", slow)
             server.call(server.peer.cut)
             # Nobody uses the connection: it is the heartbeat that finds out.
             assert entered.wait(BOUND)
@@ -139,7 +139,7 @@ _FORK = """
 import os, sys, time
 from uamqp.sync import connect
 from uamqp.exceptions import LocalProtocolError
-from uamqp.transport import opening
+from uamqp.transport import stream_opening
 from uamqp.transport.watch import WATCH
 
 connection = connect(sys.argv[1], timeout=10, idle_timeout=10)

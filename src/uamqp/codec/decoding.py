@@ -542,23 +542,34 @@ MODERN: Final = Dialect("MODERN", decoder_table())
 LEGACY: Final = Dialect("LEGACY", decoder_table(legacy=True))
 
 
+def _fault(error: Exception, data: bytes, pos: int) -> DecodeError:
+    """What is wrong with the bytes from `pos` on, that reading them raised this."""
+    if isinstance(error, DecodeError):
+        return error
+    if isinstance(error, UnicodeDecodeError):
+        where = data.find(error.object, pos) + error.start
+        kind = "a symbol that is not ASCII" if error.encoding == "ascii" else "a string that is not UTF-8"
+        return DecodeError(kind, offset=where)
+    if isinstance(error, TypeError):
+        return DecodeError("a list, map or array is the key of a map", offset=pos)
+    return DecodeError("the bytes end too early", offset=len(data))
+
+
 def guarded(read: Decoder, data: bytes, pos: int, end: int, table: list[Decoder]) -> tuple[object, int]:
     """Run `read` on the bytes from `pos` up to `end`: the one place where all that can go wrong becomes DecodeError."""
     if end > len(data):
         raise DecodeError("the bytes end too early", offset=len(data))
     try:
         value, after = read(data, pos, State(end, table))
-    except (IndexError, struct.error):
-        raise DecodeError("the bytes end too early", offset=end) from None
-    except UnicodeDecodeError as error:
-        where = data.find(error.object, pos) + error.start
-        kind = "a symbol that is not ASCII" if error.encoding == "ascii" else "a string that is not UTF-8"
-        raise DecodeError(kind, offset=where) from None
-    except TypeError:
-        raise DecodeError("a list, map or array is the key of a map", offset=pos) from None
-    if after > end:
-        raise DecodeError("the bytes end too early", offset=end)
-    return value, after
+        if after <= end:
+            return value, after
+        fault = DecodeError("the bytes end too early", offset=end)
+    except (DecodeError, IndexError, struct.error, UnicodeDecodeError, TypeError) as error:
+        fault = _fault(error, data, pos)
+    if end < len(data):
+        # What reaches beyond the end may look like anything: the fault is told without what lies there.
+        return guarded(read, data[:end], pos, end, table)
+    raise fault
 
 
 def read_value(data: bytes, pos: int, state: State) -> tuple[object, int]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, LocalProtocolError
 from .driver import BackgroundTask, Deadlines, Driver, Waiter
-from .opening import StreamOpening
+from .stream_opening import StreamOpening
 from .tunnel import SocketTunnel
 from .watch import WATCH
 
