@@ -177,6 +177,10 @@ class _ConditionError(AMQPError):
         self.action: ErrorAction | None = None
 
 
+class IllegalState(AMQPError, exceptions.LocalProtocolError):
+    """What was asked for cannot be done as things are: no channel is free, say, or the link is closed."""
+
+
 class AMQPConnectionError(AMQPError):
     """There is no connection or no link, or it is gone."""
 
@@ -427,6 +431,8 @@ def translate(error: exceptions.AMQPError, policy: ErrorPolicy | None = None) ->
         )
     if isinstance(error, exceptions.LinkDetached):
         return _link_detach(error, policy)
+    if isinstance(error, exceptions.LocalProtocolError):
+        return IllegalState(error.description)
     if isinstance(error, exceptions.OperationTimeout):
         return ClientTimeout(error.description)
     if isinstance(error, exceptions.DeliveryFailed):

@@ -199,6 +199,7 @@ def test_action() -> None:
         (exceptions.TokenError("w", status=403), errors.TokenAuthFailure, "Status code: 403"),
         (exceptions.TokenError("w"), errors.TokenExpired, "w"),
         (exceptions.OperationTimeout("w"), errors.ClientTimeout, "w"),
+        (exceptions.LocalProtocolError("w"), errors.IllegalState, "w"),
     ],
 )
 def test_translation(modern: exceptions.AMQPError, kind: Any, text: str) -> None:
@@ -209,7 +210,7 @@ def test_translation(modern: exceptions.AMQPError, kind: Any, text: str) -> None
 
 
 def test_translation_leaves_alone_what_has_no_other_name() -> None:
-    for error in (exceptions.LocalProtocolError("w"), exceptions.AddressError("w"), errors.LinkDetach(b"x")):
+    for error in (exceptions.AddressError("w"), errors.LinkDetach(b"x")):
         with pytest.raises(type(error)) as caught, errors.translated():
             raise error
         assert caught.value is error

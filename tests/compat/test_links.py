@@ -188,6 +188,13 @@ async def test_begin_and_end() -> None:
         await connection.close_async()
 
 
+async def test_more_sessions_than_channels(broker: Broker) -> None:
+    async with ConnectionAsync(broker.url, channel_max=0) as connection:
+        await SessionAsync(connection).begin_async()
+        with pytest.raises(errors.IllegalState, match="the connection has no free channel: 1 sessions are open"):
+            await SessionAsync(connection).begin_async()
+
+
 async def test_a_session_that_ended(broker: Broker) -> None:
     async with peer_server() as server, ConnectionAsync(server.url) as connection:
         session = SessionAsync(connection)
@@ -517,7 +524,7 @@ async def test_a_receiver_that_is_closed_meanwhile(broker: Broker) -> None:
         receiving = asyncio.create_task(receiver.receive_message_batch_async())
         await asyncio.sleep(0)
         await receiver.close_async()
-        with pytest.raises(exceptions.LocalProtocolError, match="is closed"):
+        with pytest.raises(errors.IllegalState, match="is closed"):
             await receiving
 
 
