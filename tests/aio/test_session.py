@@ -305,3 +305,26 @@ async def test_what_cannot_be_attached_leaves_nothing_behind(serve: Serve) -> No
         sender = await connection.sender("q", name="link")
         await sender.send(b"x")
         assert len(server.peer.links) == 1
+
+
+async def test_a_link_anew_whose_opening_was_given_up(serve: Serve) -> None:
+    """Its name is taken until the peer answers detach, which is waited for."""
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        session = await connection.session()
+        opens: list[Any] = [session.sender, session.receiver]
+        server.peer.freeze()
+        for open in opens:
+            opening = asyncio.create_task(open("q", name="x").open())
+            await asyncio.sleep(0)
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+            with pytest.raises(OperationTimeout, match=r"did not answer detach of the link 'x' within 0\.01 s"):
+                await open("q", name="x", timeout=0.01)
+        openings = [asyncio.create_task(open("q", name="x").open()) for open in opens]
+        await asyncio.sleep(0)
+        server.peer.thaw()
+        for opening in openings:
+            async with await opening as link:
+                assert link.name == "x"

@@ -407,7 +407,13 @@ async def test_attaching_that_is_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await opening
         assert sender.get_state() is MessageSenderState.Idle
+        # Its name is not free before the peer answers detach, which is waited for.
+        again = asyncio.create_task(sender.open_async())
+        await eventually(lambda: sender.get_state() is MessageSenderState.Opening)
+        assert not again.done()
         await connection.close_async()
+        with pytest.raises(errors.AMQPConnectionError):
+            await again
 
 
 # --- receivers --------------------------------------------------------------------------------------------------

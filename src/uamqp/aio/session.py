@@ -15,9 +15,12 @@ from ..engine.link import (
     SENDER_SETTLE_MIXED,
     SENDER_SETTLE_SETTLED,
     SENDER_SETTLE_UNSETTLED,
+    LinkEndpoint,
 )
+from ..engine.receiver import ReceiverEndpoint
+from ..engine.sender import SenderEndpoint
 from ..engine.session import SessionEndpoint
-from ..engine.states import SessionState
+from ..engine.states import LinkState, SessionState
 from ..exceptions import AMQPError, OperationTimeout
 from ..transport.address import node_address
 from ..transport.driver import within
@@ -161,8 +164,21 @@ class Session:
             return await attach(timeout)
         return await self._connection._persist(attach, timeout)
 
+    async def _vacated(
+        self, name: str | None, kind: type[LinkEndpoint], timeout: Timeout
+    ) -> Callable[[], float | None]:
+        """A link whose opening was given up has its name until the peer answers detach: wait for that. What is left."""
+        seconds = self._connection._seconds(timeout)
+        left = self._driver.countdown(seconds)
+        for link in [] if name is None else self._endpoint.links:
+            leaves = link.name == name and isinstance(link, kind) and link.state is LinkState.DETACH_SENT
+            if leaves and not await link.context._changed.wait_for(lambda link=link: link.error is not None, seconds):
+                raise OperationTimeout(f"the peer did not answer detach of the link {name!r} {within(seconds)}")
+        return left
+
     async def _attach_sender(self, name: str | None, terms: Any, timeout: Timeout) -> Sender:
         target, source, mode, desired_capabilities, properties = terms
+        left = await self._vacated(name, SenderEndpoint, timeout)
         sender = Sender(self, name)
         sender._attach(
             source,
@@ -171,7 +187,7 @@ class Session:
             desired_capabilities=desired_capabilities,
             properties=properties,
         )
-        await sender._attached(timeout)
+        await sender._attached(left())
         return sender
 
     def receiver(
@@ -237,6 +253,7 @@ class Session:
 
     async def _attach_receiver(self, name: str | None, policy: CreditPolicy, terms: Any, timeout: Timeout) -> Receiver:
         source, target, mode, remote_mode, max_message_size, desired_capabilities, properties = terms
+        left = await self._vacated(name, ReceiverEndpoint, timeout)
         receiver = Receiver(self, name, policy)
         receiver._attach(
             source,
@@ -247,7 +264,7 @@ class Session:
             desired_capabilities=desired_capabilities,
             properties=properties,
         )
-        await receiver._attached(timeout)
+        await receiver._attached(left())
         return receiver
 
     async def close(self, *, timeout: Timeout = DEFAULT) -> None:
