@@ -10,30 +10,26 @@ from ..exceptions import AMQPError
 from .face import Face
 
 
-class OutgoingDelivery(Face):
-    """As `uamqp.aio.OutgoingDelivery`, but not awaitable: `Sender.settlement` waits."""
-
-    _aio: aio.OutgoingDelivery
-
+class _Delivery(Face):
     @property
     def id(self) -> int:
-        return self._aio.id
+        return self._aio.id  # type: ignore[no-any-return]
 
     @property
     def payload(self) -> bytes:
-        return self._aio.payload
+        return self._aio.payload  # type: ignore[no-any-return]
 
     @property
     def message_format(self) -> int:
-        return self._aio.message_format
+        return self._aio.message_format  # type: ignore[no-any-return]
 
     @property
     def presettled(self) -> bool:
-        return self._aio.presettled
+        return self._aio.presettled  # type: ignore[no-any-return]
 
     @property
     def settled(self) -> bool:
-        return self._aio.settled
+        return self._aio.settled  # type: ignore[no-any-return]
 
     @property
     def state(self) -> Any:
@@ -41,48 +37,26 @@ class OutgoingDelivery(Face):
 
     @property
     def error(self) -> AMQPError | None:
-        return self._aio.error
+        return self._aio.error  # type: ignore[no-any-return]
+
+
+class OutgoingDelivery(_Delivery):
+    """As `uamqp.aio.OutgoingDelivery`, but not awaitable: `Sender.settlement` waits."""
+
+    _aio: aio.OutgoingDelivery
 
     def failure(self) -> AMQPError | None:
         return self._aio.failure()
 
 
-class IncomingDelivery(Face):
+class IncomingDelivery(_Delivery):
     """As `uamqp.aio.IncomingDelivery`; settling writes at once, so that nothing waits for the next call."""
 
     _aio: aio.IncomingDelivery
 
     @property
-    def id(self) -> int:
-        return self._aio.id
-
-    @property
     def tag(self) -> bytes:
         return self._aio.tag
-
-    @property
-    def payload(self) -> bytes:
-        return self._aio.payload
-
-    @property
-    def message_format(self) -> int:
-        return self._aio.message_format
-
-    @property
-    def presettled(self) -> bool:
-        return self._aio.presettled
-
-    @property
-    def settled(self) -> bool:
-        return self._aio.settled
-
-    @property
-    def state(self) -> Any:
-        return self._aio.state
-
-    @property
-    def error(self) -> AMQPError | None:
-        return self._aio.error
 
     @property
     def message(self) -> Message:
