@@ -124,6 +124,7 @@ PRINTED = {
     "legacy_receive": ["hello greeting"],
     "modern_receive": ["hello greeting"],
     "recovery": ["hello"],
+    "sigterm": ["first", "closed in order"],
     "testing_broker": ["hello"],
     "testing_clock": ["after 3 attempts", "60 s"],
     "testing_scripted": ["in doubt"],

@@ -36,7 +36,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 __all__ = [
     "AMQPError",
@@ -83,6 +83,20 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+#: Conditions of what will be the same the next time.
+_PERMANENT: Final = frozenset(
+    {
+        *("amqp:unauthorized-access", "amqp:precondition-failed", "amqp:resource-deleted", "amqp:not-implemented"),
+        *("amqp:not-found", "amqp:not-allowed", "amqp:invalid-field", "amqp:decode-error"),
+        *("amqp:frame-size-too-small", "amqp:connection:framing-error", "amqp:connection:redirect"),
+        *("amqp:session:errant-link", "amqp:session:handle-in-use"),
+        *("amqp:session:unattached-handle", "amqp:session:window-violation"),
+        *("amqp:link:stolen", "amqp:link:redirect"),
+        *("amqp:link:message-size-exceeded", "amqp:link:transfer-limit-exceeded"),
+    }
+)
+
+
 class AMQPError(Exception):
     """The root of all errors raised by this library.
 
@@ -91,7 +105,8 @@ class AMQPError(Exception):
         description: what went wrong, in words.
         info: further facts sent by the peer (the error's info map).
         remote: True where the peer reported it, False where this side found it.
-        retryable: whether the same call may succeed if made again.
+        retryable: whether the same call may succeed if made again: what ended by itself may, what is not there or not
+            allowed will not.
     """
 
     retryable: bool = False
@@ -108,6 +123,8 @@ class AMQPError(Exception):
         super().__init__(description)
         self.description = description
         self.condition = condition if condition is not None else self.default_condition
+        if self.condition in _PERMANENT:
+            self.retryable = False
         self.info: Mapping[Any, Any] = info if info is not None else {}
         self.remote = remote
 

@@ -385,6 +385,18 @@ async def test_a_token_that_does_not_come(connection: Connection, check: Check) 
     assert check.put == []
 
 
+async def test_a_token_that_comes_too_late(connection: Connection, check: Check) -> None:
+    """From a function that holds up the loop, which no time-out can interrupt."""
+
+    def get_token(audience: str) -> Token:
+        time.sleep(0.02)
+        return Token("late", "jwt")
+
+    with pytest.raises(OperationTimeout, match=r"there was no token for a within 0\.01 s"):
+        await connection.authorize("a", get_token, timeout=0.01)
+    assert check.put == []
+
+
 @pytest.mark.parametrize("closed", [True, False])
 async def test_a_token_that_is_cancelled(connection: Connection, closed: bool) -> None:
     asked = asyncio.Event()

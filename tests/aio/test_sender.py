@@ -13,11 +13,13 @@ from uamqp.codec.definitions import Accepted, Error, Modified, Received, Rejecte
 from uamqp.codec.values import Symbol
 from uamqp.exceptions import (
     BatchFailed,
+    ConnectionLost,
     DecodeError,
     EncodeError,
     InDoubt,
     InDoubtInTime,
     LinkDetached,
+    LocalProtocolError,
     MessageTooLarge,
     NotSent,
     NotSentInTime,
@@ -319,6 +321,44 @@ async def test_a_large_message_that_was_sent_in_part_is_aborted(serve: Serve) ->
         await sender.send(b"next")
         assert [delivery.body for delivery in server.peer.messages] == [b"next"]
         assert nothing_is_left(connection, sender)
+
+
+async def test_a_send_that_is_cancelled_after_it_was_sent(serve: Serve) -> None:
+    """The peer has it; nobody waits for what becomes of it."""
+    server = await serve(lambda: Peer("on_message"))
+    async with connect(server.url, timeout=BOUND) as connection:
+        sender = await connection.sender("q")
+        sending = asyncio.create_task(sender.send("sent"))
+        await eventually(lambda: server.peer.messages)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        server.peer.messages[0].accept()
+        await eventually(lambda: nothing_is_left(connection, sender))
+        assert [delivery.body for delivery in server.peer.messages] == ["sent"]
+
+
+async def test_sending_on_a_link_that_has_ended(serve: Serve) -> None:
+    """Its own error says so; nothing is sent."""
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        closed = await connection.sender("q")
+        await closed.close()
+        with pytest.raises(LocalProtocolError, match="is closed"):
+            await closed.send("never")
+        detached = await connection.sender("q")
+        server.peer.receiver.fail("amqp:resource-deleted", "gone")
+        await eventually(lambda: detached.error)
+        with pytest.raises(LinkDetached, match="amqp:resource-deleted") as caught:
+            await detached.send("never")
+        assert not caught.value.retryable
+        lost = await connection.sender("q")
+        server.peer.cut()
+        await eventually(lambda: lost.error)
+        with pytest.raises(ConnectionLost) as caught_too:
+            await lost.send("never")
+        assert caught_too.value.retryable
+        assert not server.peer.messages
 
 
 async def test_waiting_for_a_delivery_can_be_cancelled_without_taking_it_back(serve: Serve) -> None:

@@ -228,6 +228,8 @@ class TokenKeeper:
         left = self._connection._driver.countdown(self._timeout)
         token = await self._next_token()
         timeout = left()
+        if not timeout:
+            raise OperationTimeout(f"there was no token for {self._audience} {within(self._timeout)}")
         while True:
             try:
                 return await self._connection._persist(lambda seconds: self._put(token, cast(float, seconds)), timeout)

@@ -7,29 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from ..engine.errors import (
-    CONNECTION_REDIRECT,
-    DECODE_ERROR,
-    ERRANT_LINK,
-    FRAME_SIZE_TOO_SMALL,
-    FRAMING_ERROR,
-    HANDLE_IN_USE,
-    INVALID_FIELD,
-    LINK_REDIRECT,
-    LINK_STOLEN,
-    MESSAGE_SIZE_EXCEEDED,
-    NOT_ALLOWED,
-    NOT_FOUND,
-    NOT_IMPLEMENTED,
-    PRECONDITION_FAILED,
-    RESOURCE_DELETED,
-    TRANSFER_LIMIT_EXCEEDED,
-    UNATTACHED_HANDLE,
-    UNAUTHORIZED_ACCESS,
-    WINDOW_VIOLATION,
-)
 from ..exceptions import AMQPError, LocalProtocolError, OperationTimeout, TokenError
 from ..transport.driver import BackgroundTask
 from .arguments import expect, expect_seconds
@@ -38,16 +17,6 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 _log = logging.getLogger(__name__)
-
-#: What will be the same the next time, so that there is nothing to wait for.
-_PERMANENT: Final = frozenset(
-    {
-        *(UNAUTHORIZED_ACCESS, PRECONDITION_FAILED, RESOURCE_DELETED, NOT_IMPLEMENTED, FRAME_SIZE_TOO_SMALL),
-        *(NOT_FOUND, NOT_ALLOWED, INVALID_FIELD, DECODE_ERROR, FRAMING_ERROR),
-        *(LINK_STOLEN, LINK_REDIRECT, CONNECTION_REDIRECT, MESSAGE_SIZE_EXCEEDED, TRANSFER_LIMIT_EXCEEDED),
-        *(ERRANT_LINK, HANDLE_IN_USE, UNATTACHED_HANDLE, WINDOW_VIOLATION),
-    }
-)
 
 
 class Happening(Enum):
@@ -158,9 +127,7 @@ class Repair:
 
     def recovers(self, error: AMQPError | None) -> bool:
         """Whether what ended with this error is brought back."""
-        return (
-            error is not None and not self._stopped and error.retryable and str(error.condition or "") not in _PERMANENT
-        )
+        return error is not None and error.retryable and not self._stopped
 
     def begin(self, error: AMQPError | None) -> None:
         """Something ended that is to be brought back. Does nothing where that is under way."""
