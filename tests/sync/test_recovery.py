@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 import time
@@ -291,3 +292,29 @@ def test_an_event_that_closes_the_connection(broker: Broker, what: Happening) ->
     assert Happening.RECOVERED not in events
     with pytest.raises(AMQPError):
         connection.sender("queue")
+
+
+def seen_to_be_lost(connection: Any) -> None:
+    """Wait until the end of the stream has arrived, which nobody reads."""
+    stream = connection._driver._socket
+    assert select.select([stream], [], [], BOUND)[0]
+    connection._driver._turned = 0.0
+
+
+def test_what_was_lost_while_nobody_looked_is_not_sent_on(broker: Broker) -> None:
+    """So that there is no doubt about the message."""
+    with connect(broker.url, recovery=Recovery(), timeout=BOUND) as connection:
+        with connection.sender("queue") as sender, connection.receiver("queue") as receiver:
+            for number in range(3):
+                dropped(broker)
+                seen_to_be_lost(connection)
+                sender.send(number)
+                delivery = receiver.receive()
+                assert delivery.body == number
+                delivery.accept()
+    with connect(broker.url, timeout=BOUND) as connection, connection.sender("queue") as sender:
+        dropped(broker)
+        seen_to_be_lost(connection)
+        with pytest.raises(ConnectionLost):
+            sender.send("never")
+    assert len(broker.queue("queue")) == 0

@@ -39,6 +39,8 @@ _BUFFERED: Final = (ssl.SSLSocket, SocketTunnel)
 _HIGH_WATER: Final = 1024 * 1024
 #: Seconds that nobody sleeps beyond without looking at the clock; longer ones do not fit into a call of `poll`.
 _LONGEST_WAIT: Final = 86_400.0
+#: Seconds after which a call looks first what came while nobody did.
+_UNSEEN: Final = 0.05
 #: Timers, cancelled ones included, that are worth a tidying up.
 _MANY_TIMERS: Final = 64
 
@@ -191,6 +193,8 @@ class BlockingDriver(Driver):
         self._engine: ConnectionEndpoint | None = None
         self._timers: list[_Timer] = []
         self._tidy_at = _MANY_TIMERS
+        #: When the stream was last looked at.
+        self._turned = 0.0
         self._tasks: list[_Task] = []
         self._unsent: deque[memoryview] = deque()
         self._unsent_size = 0
@@ -217,6 +221,9 @@ class BlockingDriver(Driver):
                         self._turn()
                     elif waited:
                         self._run_timers()
+                    elif self._leader is None and self.now() - self._turned > _UNSEEN:
+                        # The connection may be lost long since: nothing should be sent on it then.
+                        self._turn()
                     self._step(task)
                     self._finish_step()
                     if task.done:
@@ -428,6 +435,7 @@ class BlockingDriver(Driver):
     # -- doing what is due; all with the lock held ---------------------------------------------------------------
 
     def _turn(self) -> None:
+        self._turned = self.now()
         # Reading comes before the timers: a peer is not silent whose bytes are only waiting to be read.
         self._read()
         if self._engine is not None and self._engine.error is not None:
