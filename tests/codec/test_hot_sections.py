@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from types import NoneType
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from uamqp.codec import hot_sections as hot
 from uamqp.codec.composite import decode_composite
 from uamqp.codec.decoding import LEGACY, MODERN, guarded
-from uamqp.codec.primitives import encode
+from uamqp.codec.primitives import decode, encode
 from uamqp.codec.sections import APPLICATION_PROPERTIES, MAP_SECTIONS, Properties
 from uamqp.codec.values import FIRST_DATETIME, LAST_DATETIME
 from uamqp.exceptions import DecodeError
@@ -43,13 +44,30 @@ def agrees_on_properties(data: bytes) -> bool:
     return True
 
 
+def agrees_on_fields(data: bytes) -> bool:
+    """The same with text as bytes and times as numbers, against the dialect that has them so."""
+    try:
+        answer = hot.decode_properties(data, 3, len(data), True)
+    except (IndexError, struct.error, UnicodeDecodeError):
+        answer = None
+    if answer is None:
+        return False
+    decode_composite(data, 0, len(data))
+    expected, _ = decode(data, 3, len(data), LEGACY)
+    assert isinstance(expected, list)
+    assert answer == expected + [None] * (13 - len(expected))
+    assert all(type(value) in (bytes, int, NoneType) for value in answer)
+    return True
+
+
 @given(properties)
 def test_properties(value: Properties) -> None:
     usual = all(i is None or (isinstance(i, str) and len(i) < 256) for i in (value.message_id, value.correlation_id))
     times = (value.absolute_expiry_time, value.creation_time)
-    usual = usual and all(t is None or FIRST_DATETIME <= t <= LAST_DATETIME for t in times)
     # The encoder takes the short forms of a number, of which the straight way knows none.
     usual = usual and (value.group_sequence is None or value.group_sequence > 255)
+    assert agrees_on_fields(value.encode()) is (usual and value.encode() != b"\x00\x53\x73\x45")
+    usual = usual and all(t is None or FIRST_DATETIME <= t <= LAST_DATETIME for t in times)
     assert agrees_on_properties(value.encode()) is (usual and value.encode() != b"\x00\x53\x73\x45")
 
 
@@ -69,6 +87,7 @@ def test_damaged_properties_are_never_understood_otherwise(
     damaged = bytes(data[: max(4, len(data) - cut)])
     try:
         agrees_on_properties(damaged)
+        agrees_on_fields(damaged)
     except DecodeError as error:  # pragma: no cover
         raise AssertionError(f"the strict decoder refuses {damaged.hex()}: {error}") from None
 

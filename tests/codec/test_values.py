@@ -82,6 +82,8 @@ def test_symbol() -> None:
     assert {Symbol("a"): 1}["a"] == 1
     with pytest.raises(ValueError, match="ASCII"):
         Symbol("ä")
+    with pytest.raises(TypeError, match="a symbol is a str, not int"):
+        Symbol(5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "ab", "\ud800", "\udfff"])

@@ -36,8 +36,11 @@ _PROPERTIES: Final[list[int]] = [
 _NOTHING: Final[list[object]] = [None] * 13
 
 
-def decode_properties(data: bytes, pos: int, end: int) -> list[object] | None:
-    """The thirteen fields of the section properties; ids as text only, sizes of one byte (spec 3.2.4)."""
+def decode_properties(data: bytes, pos: int, end: int, as_bytes: bool = False) -> list[object] | None:
+    """The thirteen fields of the section properties; ids as text only, sizes of one byte (spec 3.2.4).
+
+    With `as_bytes`, text is given as the bytes that it came in, and times in milliseconds.
+    """
     code = data[pos]
     if code != 0xC0 and code != 0xD0:
         return None
@@ -47,25 +50,32 @@ def decode_properties(data: bytes, pos: int, end: int) -> list[object] | None:
     fields: list[object] = []
     for wanted in _PROPERTIES[:count]:
         code = data[pos]
-        if code == 0x40:
+        if code != wanted:
+            if code != 0x40:
+                return None
             fields.append(None)
             pos += 1
-        elif code != wanted:
-            return None
         elif code == 0xA1:
             start = pos + 2
             pos = start + data[pos + 1]
-            fields.append(data[start:pos].decode())
+            raw = data[start:pos]
+            text = raw.decode()
+            fields.append(raw if as_bytes else text)
         elif code == 0xA3:
             start = pos + 2
             pos = start + data[pos + 1]
-            fields.append(str.__new__(Symbol, data[start:pos].decode("ascii")))
+            raw = data[start:pos]
+            text = raw.decode("ascii")
+            fields.append(raw if as_bytes else str.__new__(Symbol, text))
         elif code == 0x83:
             milliseconds = _i64(data, pos + 1)[0]
-            if not FIRST_DATETIME <= milliseconds <= LAST_DATETIME:
-                return None
-            fields.append(EPOCH + dt.timedelta(0, 0, 0, milliseconds))
             pos += 9
+            if as_bytes:
+                fields.append(milliseconds)
+            elif FIRST_DATETIME <= milliseconds <= LAST_DATETIME:
+                fields.append(EPOCH + dt.timedelta(0, 0, 0, milliseconds))
+            else:
+                return None
         elif code == 0xA0:
             start = pos + 2
             pos = start + data[pos + 1]

@@ -24,6 +24,7 @@ from uamqp.codec.sections import (
     Properties,
     encode_map_section,
     header_section,
+    property_fields,
     read_section,
     scan,
 )
@@ -314,6 +315,17 @@ class Message:
         if not isinstance(value, Properties):
             raise TypeError(f"properties is a Properties, not {type(value).__name__}")
         self._properties = value
+
+    def property_fields(self) -> list[object] | None:
+        """The fields of the properties as they came, in order: text as bytes, times in milliseconds.
+
+        None where there are none, where they were asked for or set before, and where only `properties` can read them.
+        """
+        payload = self._payload
+        if payload is None or self._properties is not None:
+            return None
+        place = self._scanned(payload).sections.get(PROPERTIES)
+        return None if place is None else property_fields(payload, place)
 
     @property
     def application_properties(self) -> Map:

@@ -234,7 +234,7 @@ def read_section(code: int, payload: bytes, place: tuple[int, int, int], dialect
     """
     start, value, end = place
     if code == PROPERTIES:
-        return _read_properties(payload, start, value, end)
+        return _read_properties(payload, place)
     if code == APPLICATION_PROPERTIES:
         return _read_application_properties(payload, value, end, dialect)
     if code in MAP_SECTIONS:
@@ -242,9 +242,21 @@ def read_section(code: int, payload: bytes, place: tuple[int, int, int], dialect
     return decode_composite(payload, start, end)[0]
 
 
-def _read_properties(payload: bytes, start: int, value: int, end: int) -> Properties:
+def property_fields(payload: bytes, place: tuple[int, int, int]) -> list[object] | None:
+    """The fields of the section properties, in order, text as the bytes that it came in, and times in milliseconds.
+
+    None where only the strict decoder can say what they are. Arguments as for `read_section`.
+    """
     try:
-        fields = decode_properties(payload, value, end)
+        return decode_properties(payload, place[1], place[2], True)
+    except (IndexError, struct.error, UnicodeDecodeError):
+        return None
+
+
+def _read_properties(payload: bytes, place: tuple[int, int, int]) -> Properties:
+    start, value, end = place
+    try:
+        fields = decode_properties(payload, value, end, False)
     except (IndexError, struct.error, UnicodeDecodeError):
         fields = None
     if fields is None:
