@@ -189,3 +189,13 @@ def test_a_task_that_fails_where_nobody_can_reach_it_is_noticed(monkeypatch: pyt
     finally:
         gc.enable()
     assert any("forgotten" in str(violation) for violation in result.violations)
+
+
+def test_a_run_leaves_nothing_behind() -> None:
+    """Else a million of them would need more memory than there is."""
+    simulate(1)
+    gc.collect()
+    before = len(gc.get_objects())
+    for seed in range(2, 6):
+        simulate(seed)
+    assert len(gc.get_objects()) < before + 200

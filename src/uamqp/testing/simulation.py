@@ -131,7 +131,15 @@ def simulate(
     options = dict(connect_options or {})
     if recovery != "off":
         options["recovery"] = _SeededRecovery(resend=recovery == "resend", random=Random(f"recovery {seed}"))
-    return Simulation(seed, durable=durable, faults=faults, connect_options=options).run()
+    # What was there before need not be gone through again and again.
+    gc.freeze()
+    try:
+        result = Simulation(seed, durable=durable, faults=faults, connect_options=options).run()
+        # All of it is in cycles, and would be among what was there before the next run.
+        gc.collect()
+        return result
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True)
@@ -174,14 +182,6 @@ class Simulation:
 
     def run(self) -> Result:
         """From the beginning to the end, including the balance."""
-        # What was there before need not be gone through again and again.
-        gc.freeze()
-        try:
-            return self._run()
-        finally:
-            gc.unfreeze()
-
-    def _run(self) -> Result:
         started = self._loop.time()
         try:
             with _names_from(Random(f"names {self.result.seed}")):
