@@ -121,17 +121,16 @@ def octets(value: Text, encoding: str = "UTF-8") -> bytes:
 
 
 def member(kind: type[M], value: Any) -> M | None:
-    """A member of an enumeration, given as such or by its value; None where nothing was given.
+    """A member of an enumeration, or None where nothing was given.
+
+    Not its value: that of a mode which throws messages away is 0, for which more than one program means "as usual".
 
     Raises:
-        ValueError: it has no such member.
+        ValueError: it is none.
     """
     if value is None or isinstance(value, kind):
         return value
-    try:
-        return kind(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not one of {', '.join(map(str, kind))}") from None
+    raise ValueError(f"{value!r} is not one of {', '.join(map(str, kind))}")
 
 
 def names(values: Any, encoding: str = "UTF-8") -> tuple[str, ...]:

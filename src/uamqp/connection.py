@@ -51,8 +51,8 @@ class Connection(Blocking, ConnectionAsync):
             idle_timeout,
             properties,
             remote_idle_timeout_empty_frame_send_ratio,
-            debug,
-            encoding,
+            debug=debug,
+            encoding=encoding,
             error_policy=error_policy,
             recovery=recovery,
         )

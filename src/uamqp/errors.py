@@ -422,7 +422,12 @@ def translate(error: exceptions.AMQPError, policy: ErrorPolicy | None = None) ->
     """The error of this module for a modern one; the modern one itself where there is none."""
     if isinstance(error, AMQPError):
         return error
-    policy = policy or ErrorPolicy()
+    translated = _translate(error, policy or ErrorPolicy())
+    translated.retryable = error.retryable
+    return translated
+
+
+def _translate(error: exceptions.AMQPError, policy: ErrorPolicy) -> exceptions.AMQPError:
     if isinstance(error, exceptions.ConnectionEnded):
         return _connection_close(error, policy)
     if isinstance(error, exceptions.SessionEnded):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from uamqp.aio import Connection, Recovery, connect
+from uamqp.aio import Anonymous, Connection, Recovery, connect
+from uamqp.broker import Broker
 from uamqp.codec.message import Message
+
+from .peers import BOUND
 
 NAN = float("nan")
 
@@ -38,13 +42,53 @@ NAN = float("nan")
         ({"sasl": 5}, "sasl must be a list of mechanisms"),
         ({"ssl_context": True}, "ssl_context must be an ssl.SSLContext, not bool"),
         ({"connect_to": "localhost"}, r'connect_to must be host and port, such as \("broker.example", 5671\)'),
-        ({"connect_to": ("localhost", "5672")}, "connect_to must be host and port"),
+        ({"connect_to": 5}, "connect_to must be host and port"),
+        ({"connect_to": ("localhost",)}, "connect_to must be host and port"),
+        ({"connect_to": (5, 5672)}, "the host of connect_to must be a str, not int"),
+        ({"connect_to": ("localhost", "5672")}, "the port of connect_to must be a number, not str"),
+        ({"allow_plaintext_credentials": "no"}, "allow_plaintext_credentials must be True or False, not str"),
         ({"trace": "frames"}, "trace must be True, or a function for the lines, not str"),
     ],
 )
 def test_of_connect(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(TypeError, match=problem):
         connect("amqp://localhost", **options)
+
+
+class Number:
+    """A whole number that is no int, as other libraries have them."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __index__(self) -> int:
+        return self._number
+
+
+async def test_what_will_do(broker: Broker) -> None:
+    """Numbers of any kind, and containers of any kind, as long as they are empty or several."""
+    options: dict[str, Any] = {
+        "max_frame_size": Number(512),
+        "channel_max": Number(5),
+        "timeout": Fraction(BOUND),
+        "idle_timeout": 60,
+        "properties": (),
+        "desired_capabilities": {"queue"},
+        "trace": None,
+        "sasl": {Anonymous()},
+        "connect_to": ["127.0.0.1", Number(broker.port)],
+    }
+    async with connect("amqp://localhost:1", recovery=Recovery(attempts=Number(1)), **options) as connection:
+        wanted: dict[str, Any] = {"properties": [], "capabilities": iter(["queue"])}
+        async with connection.sender("q", **wanted) as sender:
+            await sender.send("hello", timeout=Fraction(5))
+        prefetch: Any = Number(7)
+        async with connection.receiver("q", prefetch=prefetch, filters={}) as receiver:
+            assert (await receiver.receive()).body == "hello"
+            assert receiver.credit == 6
+        session: dict[str, Any] = {"incoming_window": Number(3), "handle_max": Number(3)}
+        async with connection.session(**session):
+            pass
 
 
 @pytest.mark.parametrize("name", ["timeout", "connect_timeout", "idle_timeout"])

@@ -397,6 +397,20 @@ async def test_a_token_that_comes_too_late(connection: Connection, check: Check)
     assert check.put == []
 
 
+async def test_a_token_that_comes_too_late_is_put_where_there_is_another_try(
+    connection: Connection, check: Check
+) -> None:
+    def get_token(audience: str) -> Token:
+        time.sleep(0.02)
+        keeper._timeout = BOUND
+        return Token("late", "jwt")
+
+    keeper = TokenKeeper(connection, "a", get_token, timeout=0.01, retries=1)
+    await keeper.start()
+    assert len(check.put) == 1
+    await keeper.close()
+
+
 @pytest.mark.parametrize("closed", [True, False])
 async def test_a_token_that_is_cancelled(connection: Connection, closed: bool) -> None:
     asked = asyncio.Event()

@@ -105,6 +105,39 @@ async def test_a_sender_and_a_receiver_go_on(broker: Broker, events: Events) -> 
     assert len(broker.queue("queue")) == 0
 
 
+async def test_credit_is_what_it_was(broker: Broker, events: Events) -> None:
+    async with connected(broker, events) as connection, connection.sender("queue") as sender:
+        receiver = await connection.receiver("queue", prefetch=10)
+        await sender.send_many(range(3))
+        for number in range(3):
+            delivery = await receiver.receive()
+            assert delivery.body == number
+            delivery.accept()
+        async with connection.session():
+            # The broker answers behind what was accepted.
+            pass
+        assert receiver.credit == 7
+        broker.drop_connections()
+        await recovered(events)
+        assert receiver.credit == 7
+        # The same where the link alone is detached.
+        engines = [accepted.engine for accepted in broker._connections.values()]
+        links = [link for engine in engines if engine for session in engine.sessions for link in session.links]
+        (link,) = (link for link in links if link.name == receiver.name)
+        link.fail("amqp:link:detach-forced", "idle")
+        await recovered(events, 2)
+        assert receiver.credit == 7
+        # Nothing comes where nothing was to come any more.
+        await receiver.drain()
+        broker.drop_connections()
+        await recovered(events, 3)
+        assert receiver.credit == 0
+        receiver.flow(1)
+        await sender.send("more")
+        assert (await receiver.receive()).body == "more"
+        await receiver.close()
+
+
 async def test_an_iteration_survives(broker: Broker, events: Events) -> None:
     bodies: list[str] = []
     async with connected(broker, events) as connection, connect(broker.url) as other:

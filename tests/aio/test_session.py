@@ -328,3 +328,19 @@ async def test_a_link_anew_whose_opening_was_given_up(serve: Serve) -> None:
         for opening in openings:
             async with await opening as link:
                 assert link.name == "x"
+
+
+async def test_the_name_of_a_link_that_was_refused(serve: Serve) -> None:
+    """One that the peer attached: nobody here waits for its end."""
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        session = await connection.session()
+        unwanted = server.peer.sessions[0].receiver("x")
+        unwanted.attach(Source(), Target())
+        server.peer.freeze()
+        await eventually(lambda: session._endpoint.links)
+        with pytest.raises(LocalProtocolError, match="of the same direction exists"):
+            await session.sender("q", name="x")
+        server.peer.thaw()
+        await eventually(lambda: not session._endpoint.links)
+        await session.sender("q", name="x")

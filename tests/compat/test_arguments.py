@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ from uamqp.async_ops import (
     SessionAsync,
 )
 from uamqp.broker import Broker
-from uamqp.constants import ReceiverSettleMode, SenderSettleMode
 
 from .helpers import bodies, put
 
@@ -45,6 +45,9 @@ def test_of_clients(client: Any, options: dict[str, Any], problem: str) -> None:
     [
         ({"send_settle_mode": "Settled"}, "'Settled' is not one of SenderSettleMode.Unsettled, SenderSettleMode.Set"),
         ({"receive_settle_mode": 2}, "2 is not one of ReceiverSettleMode.PeekLock, ReceiverSettleMode.ReceiveAndD"),
+        # Never to be taken for the mode whose value it is: that throws messages away.
+        ({"receive_settle_mode": 0}, "0 is not one of ReceiverSettleMode.PeekLock"),
+        ({"receive_settle_mode": False}, "False is not one of ReceiverSettleMode.PeekLock"),
     ],
 )
 def test_settle_modes_that_are_none(client: Any, options: dict[str, Any], problem: str) -> None:
@@ -71,21 +74,21 @@ def test_of_links() -> None:
         MessageSenderAsync(session, "source", "target", properties=WRONG)
 
 
-async def test_settle_modes_by_value(broker: Broker) -> None:
-    """As a program has them that keeps them in a file."""
-    sending: Any = SenderSettleMode.Settled.value
-    receiving: Any = ReceiverSettleMode.ReceiveAndDelete.value
-    async with SendClientAsync(f"{broker.url}/queue", send_settle_mode=sending) as sender:
-        await sender.send_message_async(Message(b"hello"))
-        assert sender.message_handler.send_settle_mode is SenderSettleMode.Settled
-    async with ReceiveClientAsync(f"{broker.url}/queue", receive_settle_mode=receiving) as receiver:
-        (message,) = await receiver.receive_message_batch_async(1)
-        assert (str(message), message.settled) == ("hello", True)
-        assert receiver.message_handler.send_settle_mode is SenderSettleMode.Settled
-    assert await bodies(broker, "queue") == []
-
-
 async def test_any_prefetch(broker: Broker) -> None:
     await put(broker, "queue", b"hello")
     async with ReceiveClientAsync(f"{broker.url}/queue", prefetch=1 << 31) as receiver:
         assert [str(message) for message in await receiver.receive_message_batch_async(1)] == ["hello"]
+
+
+@pytest.mark.parametrize("debug", [None, 0, 1, "yes", True])
+async def test_any_debug(broker: Broker, debug: Any) -> None:
+    async with SendClientAsync(f"{broker.url}/queue", debug=debug, keep_alive_interval=False) as sender:
+        await sender.send_message_async(Message(b"hello"))
+    await asyncio.to_thread(send_blocking, f"{broker.url}/queue", debug)
+    assert await bodies(broker, "queue") == [b"hello", b"blocking"]
+
+
+def send_blocking(url: str, debug: Any) -> None:
+    client = SendClient(url, debug=debug)
+    client.send_message(Message(b"blocking"))
+    client.close()

@@ -209,6 +209,12 @@ def test_translation(modern: exceptions.AMQPError, kind: Any, text: str) -> None
     assert caught.value.__cause__ is modern
 
 
+@pytest.mark.parametrize(("condition", "retryable"), [("amqp:not-found", False), ("amqp:link:detach-forced", True)])
+def test_translation_keeps_what_may_be_tried_again(condition: str, retryable: bool) -> None:
+    for kind in (exceptions.LinkDetached, exceptions.ConnectionClosed):
+        assert errors.translate(kind("w", condition=condition)).retryable is retryable
+
+
 def test_translation_leaves_alone_what_has_no_other_name() -> None:
     for error in (exceptions.AddressError("w"), errors.LinkDetach(b"x")):
         with pytest.raises(type(error)) as caught, errors.translated():

@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from uamqp.broker import Broker
-from uamqp.exceptions import AMQPError, ConnectionLost, OperationTimeout
+from uamqp.exceptions import AMQPError, ConnectionLost, LocalProtocolError, OperationTimeout
 from uamqp.sync import Happening, Recovery, RecoveryEvent, Token, connect
 from uamqp.transport import stream_opening
 
@@ -308,7 +309,10 @@ def test_what_was_lost_while_nobody_looked_is_not_sent_on(broker: Broker) -> Non
             for number in range(3):
                 dropped(broker)
                 seen_to_be_lost(connection)
-                sender.send(number)
+                if number < 2:
+                    sender.send(number)
+                else:
+                    sender.settlement(sender.send_nowait(number))
                 delivery = receiver.receive()
                 assert delivery.body == number
                 delivery.accept()
@@ -318,3 +322,47 @@ def test_what_was_lost_while_nobody_looked_is_not_sent_on(broker: Broker) -> Non
         with pytest.raises(ConnectionLost):
             sender.send("never")
     assert len(broker.queue("queue")) == 0
+
+
+def test_events_are_not_told_in_the_middle_of_the_engines_work(broker: Broker) -> None:
+    """So that a function that is told may call back."""
+    callers: list[str] = []
+
+    def on_event(event: RecoveryEvent) -> None:
+        callers.extend(frame.name for frame in traceback.extract_stack())
+        if event.what is Happening.INTERRUPTED:
+            other.send("told", settled=True)
+
+    with connect(broker.url, timeout=BOUND) as another, another.sender("other") as other:
+        with connect(broker.url, recovery=Recovery(on_event=on_event), timeout=BOUND) as connection:
+            with connection.receiver("queue") as receiver:
+                queue = broker.queue("queue")
+                broker.call(lambda: [link.fail("amqp:link:detach-forced", "idle") for link in queue_links(broker)])
+                another.sender("queue").send("message")
+                assert receiver.receive().body == "message"
+                assert len(queue) == 0
+    assert callers
+    assert not {"receive_data", "receive_eof", "lose"} & {*callers}
+
+
+def queue_links(broker: Broker) -> list[Any]:
+    engines = [accepted.engine for accepted in broker._connections.values() if accepted.engine is not None]
+    links = [link for engine in engines for session in engine.sessions for link in session.links]
+    return [link for link in links if link.name.startswith("receiver-")]
+
+
+@pytest.mark.parametrize("what", [Happening.INTERRUPTED, Happening.RETRYING])
+def test_an_event_that_ends_the_program(broker: Broker, what: Happening) -> None:
+    """The program hears of it, and nobody waits for a connection that does not come back."""
+
+    def on_event(event: RecoveryEvent) -> None:
+        if event.what is what:
+            raise SystemExit(3)
+
+    with connect(broker.url, recovery=Recovery(on_event=on_event), timeout=BOUND) as connection:
+        receiver = connection.receiver("queue")
+        dropped(broker)
+        with pytest.raises(SystemExit):
+            receiver.receive()
+        with pytest.raises(LocalProtocolError, match="cannot be brought back"):
+            receiver.receive(timeout=None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import isnan
 from numbers import Real
-from typing import Any
+from operator import index
+from typing import Any, SupportsIndex, cast
 
 from ..codec.values import Symbol
 
@@ -20,8 +21,14 @@ def expect(name: str, value: object, kind: type | tuple[type, ...], meaning: str
 def expect_seconds(name: str, value: object) -> None:
     """Raise TypeError or ValueError where an argument is no number of seconds."""
     expect(name, value, (int, float, Real), "a number of seconds")
-    if isinstance(value, float) and isnan(value):
+    if isnan(cast(float, value)):
         raise ValueError(f"{name} must be a number of seconds, and not nan")
+
+
+def whole(name: str, value: SupportsIndex, meaning: str) -> int:
+    """An argument that is a whole number, of whatever kind."""
+    expect(name, value, SupportsIndex, meaning)
+    return index(value)
 
 
 def symbols(name: str, values: Iterable[str]) -> tuple[Symbol, ...]:
@@ -41,7 +48,7 @@ def keyed(name: str, values: Mapping[str, Any] | None) -> dict[str, Any] | None:
     Raises:
         TypeError: it is not a mapping, or a key is not a str.
     """
-    if values is None:
+    if not values:
         return None
     expect(name, values, Mapping, "a mapping of str to values")
     return {_symbol(f"each key of {name}", key): value for key, value in values.items()} or None

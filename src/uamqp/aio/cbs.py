@@ -229,7 +229,11 @@ class TokenKeeper:
         token = await self._next_token()
         timeout = left()
         if not timeout:
-            raise OperationTimeout(f"there was no token for {self._audience} {within(self._timeout)}")
+            # That was a try; the next one begins with the token at hand.
+            tries -= 1
+            if not tries:
+                raise OperationTimeout(f"there was no token for {self._audience} {within(self._timeout)}")
+            timeout = self._timeout
         while True:
             try:
                 return await self._connection._persist(lambda seconds: self._put(token, cast(float, seconds)), timeout)

@@ -32,7 +32,7 @@ from ..exceptions import (
 from ..transport.address import parse_url
 from ..transport.driver import Driver, Waiter, wake, within
 from ..transport.event_loop import EventLoopDriver
-from .arguments import expect, expect_seconds
+from .arguments import expect, expect_seconds, whole
 from .cbs import TokenKeeper, TokenSource
 from .opening import Opening
 from .options import (
@@ -342,8 +342,8 @@ class Connection(Observer):
             handle_max: links that the session may have, less one.
             timeout: seconds for the peer's answer.
         """
-        expect("incoming_window", incoming_window, int, "a number of transfers")
-        expect("handle_max", handle_max, int, "a number")
+        incoming_window = whole("incoming_window", incoming_window, "a number of transfers")
+        handle_max = whole("handle_max", handle_max, "a number")
         return Opening(
             lambda: self._persist(lambda seconds: self._begin(incoming_window, handle_max, seconds), timeout)
         )

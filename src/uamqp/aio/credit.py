@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine.limits import MAX_CREDIT
-from .arguments import expect
+from .arguments import whole
 
 if TYPE_CHECKING:
     from .receiver import Receiver
@@ -51,7 +51,7 @@ class Prefetch(CreditPolicy):
     """
 
     def __init__(self, count: int) -> None:
-        expect("prefetch", count, int, "a number of deliveries")
+        count = whole("prefetch", count, "a number of deliveries")
         if not 1 <= count <= MAX_CREDIT:
             raise ValueError(
                 f"prefetch must be 1 to {MAX_CREDIT}, not {count}; for no prefetch use OnDemand() or Manual()"
@@ -65,9 +65,6 @@ class Prefetch(CreditPolicy):
     def taken(self, receiver: Receiver) -> None:
         # One that is here in part has had its credit, too.
         receiver.flow(max(0, self.count - receiver.queued - receiver._arriving))
-
-    def recovered(self, receiver: Receiver, credit: int, wanted: int) -> None:
-        self.taken(receiver)
 
 
 class OnDemand(CreditPolicy):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -19,7 +19,7 @@ from ..transport.address import Endpoint, Proxy, check_place, parse_proxy, parse
 from ..transport.proxy import check as check_proxy
 from ..transport.route import Route
 from ..transport.tls import client_context
-from .arguments import expect, expect_seconds, keyed, symbols
+from .arguments import expect, expect_seconds, keyed, symbols, whole
 from .recovery import Recovery
 
 if TYPE_CHECKING:
@@ -151,19 +151,26 @@ def connection_options(
     expect("ssl_context", ssl_context, (ssl.SSLContext, NoneType), "an ssl.SSLContext")
     expect("proxy", proxy, (str, Proxy, NoneType), "a URL, such as http://host:port")
     expect("recovery", recovery, (Recovery, NoneType), "a Recovery, such as Recovery()")
-    expect("max_frame_size", max_frame_size, int, "a number of bytes")
-    expect("channel_max", channel_max, int, "a number")
+    expect("allow_plaintext_credentials", allow_plaintext_credentials, bool, "True or False")
+    max_frame_size = whole("max_frame_size", max_frame_size, "a number of bytes")
+    channel_max = whole("channel_max", channel_max, "a number")
     expect_seconds("timeout", timeout)
     expect_seconds("connect_timeout", connect_timeout)
     if idle_timeout is not None:
         expect_seconds("idle_timeout", idle_timeout)
     if sasl is not None:
-        expect("sasl", sasl, Sequence, "a list of mechanisms, such as [Plain(user, password)]")
+        expect("sasl", sasl, Iterable, "a list of mechanisms, such as [Plain(user, password)]")
+        sasl = [*sasl]
         for mechanism in sasl:
             expect("each of sasl", mechanism, Mechanism, "a mechanism, such as Plain(user, password)")
-    if connect_to is not None and [*map(type, connect_to)] != [str, int]:
-        raise TypeError(f'connect_to must be host and port, such as ("broker.example", 5671), not {connect_to!r}')
-    if not isinstance(trace, bool) and not callable(trace):
+    if connect_to is not None:
+        meaning = 'host and port, such as ("broker.example", 5671)'
+        expect("connect_to", connect_to, Sequence, meaning)
+        if len(connect_to) != 2 or isinstance(connect_to, str):
+            raise TypeError(f"connect_to must be {meaning}, not {connect_to!r}")
+        expect("the host of connect_to", connect_to[0], str, "a str")
+        connect_to = connect_to[0], whole("the port of connect_to", connect_to[1], "a number")
+    if trace and not isinstance(trace, bool) and not callable(trace):
         raise TypeError(f"trace must be True, or a function for the lines, not {type(trace).__name__}")
     if max_frame_size < MIN_MAX_FRAME_SIZE:
         raise ValueError(f"max_frame_size must be at least {MIN_MAX_FRAME_SIZE}, not {max_frame_size}")
@@ -178,7 +185,7 @@ def connection_options(
         check_proxy(proxy)
     user = endpoint.user if user is None else user
     password = endpoint.password if password is None else password
-    mechanisms = sasl
+    mechanisms: Sequence[Mechanism] | None = sasl
     if mechanisms is None:
         if user is not None:
             mechanisms = [Plain(user, password or "")]

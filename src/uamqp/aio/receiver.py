@@ -55,7 +55,7 @@ class Receiver(Link):
         self._endpoint.queue = self._queue
         self._until_refill = self._policy.refill_after or _NEVER
         lost, self._lost_credit = self._lost_credit, 0
-        self._policy.recovered(self, lost + ended.credit, self._wanted)
+        self._policy.recovered(self, lost + ended.credit + ended.unused, self._wanted)
 
     @property
     def address(self) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..exceptions import AMQPError, LocalProtocolError, OperationTimeout, TokenError
 from ..transport.driver import BackgroundTask
-from .arguments import expect, expect_seconds
+from .arguments import expect_seconds, whole
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -80,7 +80,7 @@ class Recovery:
 
     def __post_init__(self) -> None:
         if self.attempts is not None:
-            expect("attempts", self.attempts, int, "a number, or None for any")
+            object.__setattr__(self, "attempts", whole("attempts", self.attempts, "a number, or None for any"))
             if self.attempts < 1:
                 raise ValueError(f"attempts must be at least 1, or None for any number, not {self.attempts}")
         expect_seconds("initial_delay", self.initial_delay)
@@ -134,10 +134,6 @@ class Repair:
         if not self.running and not self._stopped:
             self.running = True
             self._attempt = 0
-            self._tell(Happening.INTERRUPTED, error)
-            if self._stopped:
-                # Blocking code can close the connection in there.
-                return
             self._task = self._connection._driver.spawn(self._run(error), f"recovery of {self._connection!r}")
 
     def stop(self) -> None:
@@ -152,23 +148,28 @@ class Repair:
     async def _run(self, error: AMQPError | None) -> None:
         """Try until all is back; the body of the task."""
         try:
+            # Not where it ended, which is in the middle of the engine's work.
+            self._tell(Happening.INTERRUPTED, error)
             await self._bring_back(error)
-        except Exception as problem:
+        except (Exception, KeyboardInterrupt, SystemExit) as problem:
             # A policy of the application, say; whoever waits must hear of it.
             failure = LocalProtocolError(f"the connection cannot be brought back: {problem!r}")
             failure.__cause__ = problem
             self._fail(failure)
+            if not isinstance(problem, Exception):
+                raise
 
     async def _bring_back(self, error: AMQPError | None) -> None:
         policy, connection = self._policy, self._connection
-        while True:
+        # Blocking code can close the connection when it is told something.
+        while not self._stopped:
             self._attempt += 1
             if policy.attempts is not None and self._attempt > policy.attempts:
                 break
             delay = policy.delay(self._attempt)
             self._tell(Happening.RETRYING, error, delay)
             if self._stopped:
-                return
+                break
             if delay:
                 await connection._driver.sleep(delay)
             try:
@@ -190,7 +191,8 @@ class Repair:
             self._tell(Happening.RECOVERED, None)
             connection._changed.notify()
             return
-        self._fail(error)
+        if not self._stopped:
+            self._fail(error)
 
     def _fail(self, error: AMQPError | None) -> None:
         self._task = None

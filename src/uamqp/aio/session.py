@@ -164,21 +164,23 @@ class Session:
             return await attach(timeout)
         return await self._connection._persist(attach, timeout)
 
-    async def _vacated(
-        self, name: str | None, kind: type[LinkEndpoint], timeout: Timeout
-    ) -> Callable[[], float | None]:
+    async def _vacated(self, name: str | None, kind: type[LinkEndpoint], timeout: Timeout) -> Timeout:
         """A link whose opening was given up has its name until the peer answers detach: wait for that. What is left."""
-        seconds = self._connection._seconds(timeout)
-        left = self._driver.countdown(seconds)
         for link in [] if name is None else self._endpoint.links:
             leaves = link.name == name and isinstance(link, kind) and link.state is LinkState.DETACH_SENT
-            if leaves and not await link.context._changed.wait_for(lambda link=link: link.error is not None, seconds):
+            # One that the peer attached, and that was refused, is nobody's here.
+            if not leaves or link.context is None:
+                continue
+            seconds = self._connection._seconds(timeout)
+            left = self._driver.countdown(seconds)
+            if not await link.context._changed.wait_for(lambda link=link: link.error is not None, seconds):
                 raise OperationTimeout(f"the peer did not answer detach of the link {name!r} {within(seconds)}")
-        return left
+            return left()
+        return timeout
 
     async def _attach_sender(self, name: str | None, terms: Any, timeout: Timeout) -> Sender:
         target, source, mode, desired_capabilities, properties = terms
-        left = await self._vacated(name, SenderEndpoint, timeout)
+        timeout = await self._vacated(name, SenderEndpoint, timeout)
         sender = Sender(self, name)
         sender._attach(
             source,
@@ -187,7 +189,7 @@ class Session:
             desired_capabilities=desired_capabilities,
             properties=properties,
         )
-        await sender._attached(left())
+        await sender._attached(timeout)
         return sender
 
     def receiver(
@@ -253,7 +255,7 @@ class Session:
 
     async def _attach_receiver(self, name: str | None, policy: CreditPolicy, terms: Any, timeout: Timeout) -> Receiver:
         source, target, mode, remote_mode, max_message_size, desired_capabilities, properties = terms
-        left = await self._vacated(name, ReceiverEndpoint, timeout)
+        timeout = await self._vacated(name, ReceiverEndpoint, timeout)
         receiver = Receiver(self, name, policy)
         receiver._attach(
             source,
@@ -264,7 +266,7 @@ class Session:
             desired_capabilities=desired_capabilities,
             properties=properties,
         )
-        await receiver._attached(left())
+        await receiver._attached(timeout)
         return receiver
 
     async def close(self, *, timeout: Timeout = DEFAULT) -> None:

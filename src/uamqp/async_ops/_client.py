@@ -14,7 +14,7 @@ from uuid import uuid4
 from .. import address, constants, errors
 from .._legacy import member
 from .._signatures import also_in_order
-from ..aio.arguments import expect
+from ..aio.arguments import expect, expect_seconds
 from ..aio.recovery import Recovery
 from ..authentication import AMQPAuth, SASLAnonymous, SASLPlain
 from ..c_uamqp import TickCounter
@@ -90,7 +90,8 @@ class AMQPClientAsync(LoopBound):
         expect("auth", auth, (AMQPAuth, NoneType), "one of uamqp.authentication, such as SASLPlain(…)")
         expect("client_name", client_name, (str, bytes, NoneType), "a str")
         expect("error_policy", error_policy, (errors.ErrorPolicy, NoneType), "an ErrorPolicy")
-        expect("keep_alive_interval", keep_alive_interval, (int, float, NoneType), "a number of seconds")
+        if keep_alive_interval:
+            expect_seconds("keep_alive_interval", keep_alive_interval)
         self._encoding = kwargs.pop("encoding", None) or "UTF-8"
         self._transport_type = kwargs.pop("transport_type", None) or constants.TransportType.Amqp
         self._http_proxy: Mapping[str, Any] | None = kwargs.pop("http_proxy", None)

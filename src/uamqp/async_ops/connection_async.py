@@ -215,7 +215,7 @@ class ConnectionAsync(LoopBound):
             proxy=auth.proxy,
             websocket_subprotocol=_WEBSOCKET_SUBPROTOCOL,
             recovery=self._recovery,
-            trace=self._debug and partial(_FRAMES.info, "%s"),
+            trace=partial(_FRAMES.info, "%s") if self._debug else False,
         )
         # The certificate must be for the host that is connected to; open names the host that is wanted there.
         return replace(options, hostname=self._peer.host or endpoint.host)

@@ -122,7 +122,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         assert self.max_message_size is not None
         return await self._session.modern.receiver(
             None,
-            # More is legal, and was taken; the peer cannot tell the difference, as it is given credit again and again.
+            # More is legal, and was taken; as credit is given again and again, a program sees no difference.
             credit=Prefetch(min(self._prefetch, MAX_CREDIT)) if self._prefetch else Manual(),
             source=self._wire_source(ours=False),
             target=self._wire_target(ours=True),

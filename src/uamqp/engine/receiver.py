@@ -56,7 +56,7 @@ class ReceiverEndpoint(LinkEndpoint):
         draining: credit was given with drain and is not used up yet.
     """
 
-    __slots__ = ("_partial", "_surplus", "draining", "max_message_size", "queue", "touched")
+    __slots__ = ("_partial", "_surplus", "draining", "max_message_size", "queue", "touched", "unused")
 
     def __init__(self, session: SessionEndpoint, name: str) -> None:
         super().__init__(session, name, ROLE_RECEIVER)
@@ -66,6 +66,8 @@ class ReceiverEndpoint(LinkEndpoint):
         #: Whether the link is in the list of those to look at when the present read is over.
         self.touched = False
         self._partial: _Partial | None = None
+        #: Credit that the sender had left when the link was detached.
+        self.unused = 0
         #: Deliveries that may still be under way though the credit for them was taken back (spec 2.6.10).
         self._surplus = 0
 
@@ -87,12 +89,17 @@ class ReceiverEndpoint(LinkEndpoint):
         limit = (self.delivery_count + credit) & MASK
         if noted:
             self.limit = limit
+            self.unused = 0
             return
         self._surplus = max(0, distance(limit, self.limit) + self._surplus)
         self.limit = limit
         # A delivery that is here in part is under way, whatever became of its credit.
         self.draining = drain and (credit > 0 or self._partial is not None)
         self.session.send_flow(self, drain=drain, echo=echo)
+
+    def no_more(self) -> None:
+        self.unused += self.credit
+        super().no_more()
 
     def drain(self) -> None:
         """Let the sender send what it has at hand within its credit, and give back the rest (spec 2.6.10).

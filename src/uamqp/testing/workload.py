@@ -450,21 +450,25 @@ class Consumer(Worker):
 
     async def _drain(self, receiver: Receiver) -> None:
         try:
-            await self.call("drain", self.perhaps_cancelled(receiver.drain()), self.timeout)
+            await self.call("drain", self.perhaps_cancelled(self._drained(receiver)), self.timeout)
         except Cancelled:
             return
         except OperationTimeout as error:
             self.ledger.failed(self.name, error)
             return
+        if receiver.queued:
+            await self._receive_many(receiver)
+        if receiver.error is None and not receiver.queued:
+            receiver.flow(max(1, receiver.credit))
+
+    async def _drained(self, receiver: Receiver) -> None:
+        await receiver.drain()
+        # Looked at here: by the time that who called goes on, the link may be another one.
         self.ledger.demand(
             "drain waits for what is under way",
             not receiver._arriving and not receiver.credit,
             f"{self.name}: {receiver.credit} credit is left, {receiver._arriving} deliveries are here in part",
         )
-        if receiver.queued:
-            await self._receive_many(receiver)
-        if receiver.error is None and not receiver.queued:
-            receiver.flow(max(1, receiver.credit))
 
     # -- outcomes ------------------------------------------------------------------------------------------------
 

@@ -74,11 +74,13 @@ _RUNNING: Final = BlockingWaiter()
 class _Outside:
     """A call that a coroutine wants made without the lock; awaiting it gives what the call gave."""
 
-    __slots__ = ("_args", "_called", "_error", "_function", "_result")
+    __slots__ = ("_args", "_called", "_error", "_function", "_result", "begun")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._function = function
         self._args = args
+        #: Whether somebody makes it; a step inside another one finds it, too.
+        self.begun = False
         self._called = False
         self._result: Any = None
         self._error: BaseException | None = None
@@ -221,9 +223,8 @@ class BlockingDriver(Driver):
                         self._turn()
                     elif waited:
                         self._run_timers()
-                    elif self._leader is None and self.now() - self._turned > _UNSEEN:
-                        # The connection may be lost long since: nothing should be sent on it then.
-                        self._turn()
+                    else:
+                        self._look()
                     self._step(task)
                     self._finish_step()
                     if task.done:
@@ -238,7 +239,7 @@ class BlockingDriver(Driver):
                             continue
                         self._leader = task
                         poller, milliseconds = self._prepare_poll()
-                # The lock is not held here: other threads go on.
+                # The lock is not held here, except by a call inside another one: other threads go on.
                 if outside is not None:
                     outside.call()
                 elif poller is not None:
@@ -262,6 +263,7 @@ class BlockingDriver(Driver):
         self._check_caller(None)
         with self._lock:
             try:
+                self._look()
                 return function(*args, **kwargs)
             finally:
                 self._finish_step()
@@ -399,9 +401,12 @@ class BlockingDriver(Driver):
     def _follow(self, task: _Task) -> None:
         """Sleep until the task can go on, a timer is due, or there is no leader."""
         self._followers.append(task)
+        # Where the call is one inside another, this thread is in a step, and another one may begin its own meanwhile.
+        stepping, self.stepping = self.stepping, 0
         try:
             self._progress.wait(self._until_next_timer())
         finally:
+            self.stepping = stepping
             self._followers.remove(task)
 
     def _wake_others(self) -> None:
@@ -434,6 +439,11 @@ class BlockingDriver(Driver):
 
     # -- doing what is due; all with the lock held ---------------------------------------------------------------
 
+    def _look(self) -> None:
+        """See what came, where nobody did for a while: nothing should be sent on a connection lost long since."""
+        if self._leader is None and not self.stepping and self.now() - self._turned > _UNSEEN:
+            self._turn()
+
     def _turn(self) -> None:
         self._turned = self.now()
         # Reading comes before the timers: a peer is not silent whose bytes are only waiting to be read.
@@ -458,10 +468,10 @@ class BlockingDriver(Driver):
             try:
                 for task in ready:
                     self._step(task)
-                    if not task.done and isinstance(task.waiter, _Outside):
+                    if not task.done and isinstance(task.waiter, _Outside) and not task.waiter.begun:
                         self._call_outside(task.waiter)
-                    if isinstance(task.error, KeyboardInterrupt):
-                        # It was meant for the program, which happened to be here.
+                    if task.error is not None and not isinstance(task.error, Exception):
+                        # An interrupt or exit: meant for the program, which happened to be here.
                         raise task.error
             finally:
                 self._tasks = [task for task in self._tasks if not task.done]
@@ -476,6 +486,7 @@ class BlockingDriver(Driver):
 
     def _call_outside(self, outside: _Outside) -> None:
         """Make the call that a task wants, in another thread: the one whose step this was has a task of its own."""
+        outside.begun = True
 
         def call() -> None:
             outside.call()
