@@ -12,7 +12,7 @@ import pytest
 from uamqp.aio import Connection, Message, Sender, Token
 from uamqp.exceptions import AMQPError, BatchFailed
 from uamqp.testing import Conditions, How, Outcome, Way, Wire, outcome_of
-from uamqp.testing.simulation import Simulation
+from uamqp.testing.simulation import Simulation, forgetting
 from uamqp.testing.workload import Worker
 
 from ..cancelling import cancelled_at
@@ -143,7 +143,8 @@ class Sweep(Simulation):
 
 def sizes() -> dict[Way, int]:
     sweep = Sweep()
-    result = sweep.run()
+    with forgetting():
+        result = sweep.run()
     assert not result.violations, result.report()
     wire = sweep.network.wires[0]
     return {"to server": wire.to_server.carried, "to client": wire.to_client.carried}
@@ -159,7 +160,8 @@ _STRIDE = 20
 @pytest.mark.parametrize("way", WAYS)
 def test_the_exchange_is_cut_anywhere(way: Way) -> None:
     for count in range(0, SIZES[way], _STRIDE):
-        result = Sweep((way, count, HOW[count % 3])).run()
+        with forgetting():
+            result = Sweep((way, count, HOW[count % 3])).run()
         assert not result.violations, f"{count} bytes: {result.report()}"
         assert result.faults.total() == 1
 
@@ -170,7 +172,8 @@ def test_the_exchange_is_cut_anywhere(way: Way) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_the_exchange_is_cut_at_every_byte_in_every_way(way: Way, how: How, part: int) -> None:
     for count in range(part, SIZES[way], _PARTS):
-        result = Sweep((way, count, how)).run()
+        with forgetting():
+            result = Sweep((way, count, how)).run()
         assert not result.violations, f"{count} bytes: {result.report()}"
 
 
@@ -181,7 +184,8 @@ def test_the_exchange_is_cancelled_at_every_await(after: bool) -> None:
     while cancelled:
         turn += 1
         sweep = Sweep(turn=turn, after=after)
-        result = sweep.run()
+        with forgetting():
+            result = sweep.run()
         assert not result.violations, f"await {turn}: {result.report()}"
         cancelled = sweep.exchange.cancelled
     assert turn > 18

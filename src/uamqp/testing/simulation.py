@@ -131,13 +131,20 @@ def simulate(
     options = dict(connect_options or {})
     if recovery != "off":
         options["recovery"] = _SeededRecovery(resend=recovery == "resend", random=Random(f"recovery {seed}"))
-    # What was there before need not be gone through again and again.
+    with forgetting():
+        return Simulation(seed, durable=durable, faults=faults, connect_options=options).run()
+
+
+@contextmanager
+def forgetting() -> Iterator[None]:
+    """For a run: of all that there is, only what is made in here is gone through when garbage is collected.
+
+    At the end what is left of it is collected, too: it is in cycles, and would be what was there before the next run.
+    """
     gc.freeze()
     try:
-        result = Simulation(seed, durable=durable, faults=faults, connect_options=options).run()
-        # All of it is in cycles, and would be among what was there before the next run.
+        yield
         gc.collect()
-        return result
     finally:
         gc.unfreeze()
 
