@@ -82,10 +82,10 @@ class World:
         """From now on, cut."""
         self.proxy.arm(*self.cuts)
 
-    async def send(self, sender: Sender, size: int = 0) -> None:
+    async def send(self, sender: Sender, size: int = 0, **options: Any) -> None:
         number, body = self.ledger.attempt(size)
         try:
-            await sender.send(body)
+            await sender.send(body, **options)
         except AMQPError as error:
             self.ledger.tell(number, meaning(error))
             raise
@@ -560,7 +560,7 @@ async def test_a_slow_network(make: Make, transport: str, record_property: Calla
     started = time.monotonic()
     async with world.connected() as connection, connection.sender("queue") as sender:
         world.proxy.throttle = 8_000
-        await world.send(sender, LARGE)
+        await world.send(sender, LARGE, timeout=BOUND)
         assert time.monotonic() - started > 1.0
         world.proxy.throttle = None
     await world.drain()
