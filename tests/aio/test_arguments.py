@@ -192,6 +192,7 @@ async def test_a_message_is_not_sent_with_a_time_out_that_is_none(connection: Co
         await sender.send("hello")
         delivery = await receiver.receive()
         assert delivery.body == "hello"
-        with pytest.raises(TypeError, match="a symbol is a str, not int"):
+        # In the compiled engine it is the compiler that says so.
+        with pytest.raises(TypeError, match=r"str.* int"):
             delivery.reject(5)  # type: ignore[arg-type]
         delivery.accept()
