@@ -83,7 +83,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-#: Conditions of what will be the same the next time.
+#: Conditions of what will be the same the next time. Written out, because the codec, which names them, builds on this.
 _PERMANENT: Final = frozenset(
     {
         *("amqp:unauthorized-access", "amqp:precondition-failed", "amqp:resource-deleted", "amqp:not-implemented"),

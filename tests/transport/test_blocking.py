@@ -26,6 +26,7 @@ from uamqp.sync import Connection, Message, OnDemand, Token, connect
 from uamqp.transport import blocking, event_loop, stream_opening
 from uamqp.transport.address import parse_url
 from uamqp.transport.blocking import BlockingDriver
+from uamqp.transport.driver import wake
 
 from ..aio.peers import BOUND, Peer, threaded_server
 from .test_event_loop import closed_port, full_port
@@ -690,3 +691,56 @@ def test_keep_alive_leaves_a_busy_connection_alone(connection: Connection) -> No
 def test_the_pipe_is_not_inherited(connection: Connection) -> None:
     assert not os.get_inheritable(connection._driver._wakeup_read)
     assert not os.get_inheritable(connection._driver._wakeup_write)
+
+
+def test_a_call_outside_is_made_once() -> None:
+    """Also where a call from inside another task finds the task that wants it first."""
+    driver = BlockingDriver()
+    calls: list[str] = []
+    go_on = threading.Event()
+
+    def outside() -> None:
+        calls.append("made")
+        go_on.wait(BOUND)
+
+    async def nothing() -> None:
+        pass
+
+    async def calls_in() -> None:
+        driver.run(nothing())
+
+    async def wants() -> None:
+        await driver.outside(outside)
+
+    async def both() -> None:
+        driver.spawn(calls_in(), "calls in")
+        driver.spawn(wants(), "wants")
+
+    driver.run(both())
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "uamqp-outside":
+            thread.join(BOUND)
+    assert calls == ["made"]
+
+
+def test_a_thread_that_follows_is_in_no_step() -> None:
+    """A call inside another one waits: what another thread does meanwhile is its own."""
+    driver = BlockingDriver()
+    woken = driver.waiter()
+    seen: list[int] = []
+    task = blocking._Task(nested(driver, woken))
+    with driver._lock:
+        driver.stepping = threading.get_ident()
+        other = threading.Thread(target=lambda: driver.call(lambda: (seen.append(driver.stepping), wake(woken))))
+        other.start()
+        task.step()
+        while not woken.done():
+            driver._follow(task)
+        assert driver.stepping == threading.get_ident()
+    other.join(BOUND)
+    assert seen == [0]
+
+
+async def nested(driver: BlockingDriver, waiter: Any) -> None:
+    await driver.wait(waiter, BOUND)

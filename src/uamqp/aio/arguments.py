@@ -51,13 +51,12 @@ def keyed(name: str, values: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not values:
         return None
     expect(name, values, Mapping, "a mapping of str to values")
-    return {_symbol(f"each key of {name}", key): value for key, value in values.items()} or None
+    return {_symbol(f"each key of {name}", key): value for key, value in values.items()}
 
 
 def _symbol(name: str, text: object) -> Symbol:
     expect(name, text, str, "a str")
-    assert isinstance(text, str)
     try:
-        return Symbol(text)
+        return Symbol(cast(str, text))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
