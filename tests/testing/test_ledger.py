@@ -113,6 +113,11 @@ def out_of_order(ledger: Ledger) -> None:
         ledger.enqueued(body)
 
 
+def out_of_order_for_no_reason(ledger: Ledger) -> None:
+    ledger.copies = True
+    out_of_order(ledger)
+
+
 def failed_unseen(ledger: Ledger) -> None:
     ledger.delivered(through(ledger), failures=1)
 
@@ -151,6 +156,7 @@ def took_too_long(ledger: Ledger) -> None:
         (confirmed_and_kept, "what is confirmed is gone"),
         (gone_by_itself, "nothing goes unless somebody says so"),
         (out_of_order, "messages of a link keep their order"),
+        (out_of_order_for_no_reason, "messages of a link keep their order"),
         (failed_unseen, "only consumers let messages fail"),
         (untyped, "errors are typed"),
         (protocol_broken, "both ends keep the protocol"),
@@ -174,6 +180,18 @@ def test_what_is_sent_settled_to_a_consumer_may_be_lost() -> None:
     ledger.delivered(other, presettled=True)
     ledger.forgotten(other)
     assert ledger.check() == []
+
+
+def test_what_comes_again_may_be_out_of_order() -> None:
+    """The broker had no room for the first, its sender never heard that, and the second was taken."""
+    ledger = Ledger(copies=True)
+    bodies = [sent(ledger, "a", Outcome.IN_DOUBT), sent(ledger, "b", Outcome.IN_DOUBT)]
+    for body in bodies:
+        ledger.offered(body)
+    ledger.enqueued(bodies[1])
+    ledger.offered(bodies[0])
+    ledger.enqueued(bodies[0])
+    assert ledger.check(bodies) == []
 
 
 @pytest.mark.parametrize(

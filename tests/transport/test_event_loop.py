@@ -381,6 +381,24 @@ async def test_waiting_callers_hear_at_once_that_the_stream_is_gone(serve: Serve
         assert not connection.is_open
 
 
+async def test_a_peer_that_writes_no_more_and_does_not_read_is_cut_off(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uamqp.transport.event_loop._LINGER", 0.01)
+    server = await serve()
+    connection = await connect(server.url, timeout=BOUND)
+    sender = await connection.sender("q")
+    server.peer.freeze()
+    waiting = sender.send_nowait(bytes(20_000_000))
+    await eventually(lambda: connection._engine.paused)
+    transport = server.peer.driver.transport
+    assert transport is not None
+    transport.write_eof()
+    await eventually(lambda: driver_of(connection)._lost)
+    assert isinstance(waiting.error, InDoubt)
+    await connection.close()
+
+
 async def test_disconnect_may_be_called_by_many(serve: Serve) -> None:
     server = await serve()
     connection = await connect(server.url, timeout=BOUND)

@@ -167,6 +167,14 @@ async def test_nothing_is_written_after_an_error() -> None:
     assert ends.sent() == b""
 
 
+async def test_who_ends_the_stream_and_reads_nothing_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uamqp.transport.tunnel._LINGER", 0.0)
+    ends = Ends().open()
+    ends.tunnel.eof_received()
+    await eventually(lambda: "abort" in ends.stream.calls)
+    ends.tunnel.connection_lost(None)
+
+
 async def test_the_error_of_the_stream_comes_first() -> None:
     ends = Ends().open()
     cause = ConnectionResetError()

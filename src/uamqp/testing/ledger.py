@@ -86,6 +86,7 @@ class Account:
         body: what was sent.
         link: the link it was handed to, and `place`, its place among the messages of that link.
         outcome: what its sender was told, or None.
+        offered: how often it came to the broker, which took it or not.
         enqueued: how often the broker put it into a queue.
         forgotten: how often the broker took it out for good.
         delivered: how often a consumer saw it.
@@ -98,6 +99,7 @@ class Account:
     link: str
     place: int
     outcome: Outcome | None = None
+    offered: int = 0
     enqueued: int = 0
     forgotten: int = 0
     delivered: int = 0
@@ -154,6 +156,12 @@ class Ledger:
 
     # -- the broker's account ------------------------------------------------------------------------------------
 
+    def offered(self, body: bytes) -> None:
+        """A message came to the broker."""
+        account = self._known(body, "offered")
+        if account is not None:
+            account.offered += 1
+
     def enqueued(self, body: bytes) -> None:
         """The broker put a message into a queue."""
         account = self._known(body, "enqueued")
@@ -163,7 +171,8 @@ class Ledger:
         last = self._last_place.get(account.link, -1)
         self.demand(
             "messages of a link keep their order",
-            account.place >= last or (self.copies and account.enqueued > 1),
+            # What was refused, and nobody heard that, comes again, too.
+            account.place >= last or (self.copies and account.offered > 1),
             f"{account.token} was enqueued behind number {last} of {account.link}",
         )
         self._last_place[account.link] = max(last, account.place)

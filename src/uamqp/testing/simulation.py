@@ -80,6 +80,11 @@ class AuditedQueue(Queue):
 
     ledger: Ledger | None = None
 
+    def put(self, entry: Entry) -> None:
+        if self.ledger is not None:
+            self.ledger.offered(body_of(entry))
+        super().put(entry)
+
     def add(self, entry: Entry) -> None:
         if self.ledger is not None:
             self.ledger.enqueued(body_of(entry))

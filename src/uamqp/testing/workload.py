@@ -458,7 +458,7 @@ class Consumer(Worker):
             return
         if receiver.queued:
             await self._receive_many(receiver)
-        if receiver.error is None and not receiver.queued:
+        if receiver.error is None and not (receiver.queued or receiver._arriving):
             receiver.flow(max(1, receiver.credit))
 
     async def _drained(self, receiver: Receiver) -> None:

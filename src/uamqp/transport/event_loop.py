@@ -230,6 +230,8 @@ class EventLoopDriver(asyncio.Protocol, Driver):
     def eof_received(self) -> bool:
         if self.engine is not None:
             self.engine.receive_eof()
+        # The loop closes the transport now, and would wait for ever for a peer that writes no more but does not read.
+        self._cut_off_after(_LINGER)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -275,7 +277,11 @@ class EventLoopDriver(asyncio.Protocol, Driver):
         """Close the transport, which then has `linger` seconds to write what it still has."""
         if self.transport is not None and not self._lost:
             self.transport.close()
-            self._set_timer(self.loop.call_later(linger, self.transport.abort))
+            self._cut_off_after(linger)
+
+    def _cut_off_after(self, linger: float) -> None:
+        assert self.transport is not None
+        self._set_timer(self.loop.call_later(linger, self.transport.abort))
 
     def _set_timer(self, timer: asyncio.TimerHandle | None) -> None:
         if self._timer is not None:

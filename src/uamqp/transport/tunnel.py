@@ -59,14 +59,19 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
         if layer.error is not None:
             self._closing = True
             self._stream.close()
-            if self._abort_timer is None:
-                # Who reads nothing could have it open for ever.
-                self._abort_timer = asyncio.get_running_loop().call_later(_LINGER, self._stream.abort)
+            self._cut_off_soon()
 
     def eof_received(self) -> bool:
         self._layer.receive(b"")
         self._decide()
+        # The loop closes the stream now.
+        self._cut_off_soon()
         return False
+
+    def _cut_off_soon(self) -> None:
+        """The stream is closing, but who reads nothing could have it open for ever."""
+        if self._abort_timer is None:
+            self._abort_timer = asyncio.get_running_loop().call_later(_LINGER, self._stream.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._layer.receive(b"")
