@@ -403,6 +403,17 @@ async def test_time_outs_and_cancelling_while_it_is_away(serve: Serve, events: E
     assert events.happenings[-1] != "failed"
 
 
+async def test_a_connection_that_was_given_up_does_not_open_after_all(serve: Serve, events: Events) -> None:
+    """It would be one without heartbeats, and nobody would notice its end."""
+    server = await serve(Peer)
+    recovery = events.recovery(initial_delay=3600.0, max_delay=3600.0)
+    async with connect(server.url, recovery=recovery, timeout=BOUND, connect_timeout=0.05):
+        server._make = lambda: Peer("on_open")
+        server.peer.cut()
+        await eventually(lambda: len(server.peers) == 2 and server.peer.driver._lost)
+        assert events.happenings == ["interrupted", "retrying", "retrying"]
+
+
 # --- credit -----------------------------------------------------------------------------------------------------
 
 

@@ -272,7 +272,12 @@ class Connection(Observer):
             await self._driver.renew()
             options = self._options.at_attempt(attempt)
             self._engine = self._new_engine(options)
-            await self._connect(options)
+            try:
+                await self._connect(options)
+            except OperationTimeout:
+                # It must not open after all, when nobody waits for that any more and nobody would watch over it.
+                await self._driver.renew()
+                raise
         for keeper in [*self._keepers.values()]:
             await keeper.restore()
         for session in [session for session in self._sessions if session._suspended]:
