@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from uamqp.codec import sections
 from uamqp.codec.message import Message
 from uamqp.codec.primitives import encode
 from uamqp.codec.sections import (
@@ -134,6 +137,61 @@ def test_bad_messages(data: bytes, reason: str, offset: int) -> None:
     with pytest.raises(DecodeError, match=reason) as caught:
         scan(data)
     assert caught.value.offset == offset
+
+
+def found(data: bytes) -> object:
+    """What `scan` finds in the message, or why it is none."""
+    try:
+        layout = scan(data)
+    except DecodeError as error:
+        return str(error), error.offset
+    return {name: getattr(layout, name) for name in layout.__slots__}
+
+
+KINDS = [
+    *(message.encode() for message in MESSAGES.values()),
+    *(joined("header", "properties") + encode(Described(0x75, bytes(size))) for size in (0, 1, 2, 200, 201, 300, 301)),
+    *(Properties(to="q" * 300).encode() + encode(Described(0x75, bytes(size))) for size in (1, 300, 301)),
+]
+
+
+def variants(data: bytes) -> Iterator[bytes]:
+    """Others that are nearly the same."""
+    yield from KINDS
+    for place in [*range(min(len(data), 60)), *range(max(60, len(data) - 310), len(data), 7)]:
+        yield data[:place]
+        for change in (0x01, 0x10, 0xFF):
+            yield data[:place] + bytes((data[place] ^ change,)) + data[place + 1 :]
+    for more in (b"\x00", encode(Described(0x75, b"x")), encode(Described(0x78, {})), bytes(100)):
+        yield data + more
+
+
+@pytest.mark.parametrize("data", KINDS, ids=range(len(KINDS)))
+def test_messages_that_came_before_change_nothing(data: bytes) -> None:
+    for variant in variants(data):
+        sections._late.clear()
+        alone = found(variant)
+        sections._late.clear()
+        scan(data)
+        assert found(variant) == alone
+        assert found(data) == found(data)
+
+
+def test_messages_of_one_sender_share_what_is_known_of_them() -> None:
+    def message(text: str, body: bytes) -> bytes:
+        return Message(body, properties=Properties(message_id=text), application_properties={"a": 1}).encode()
+
+    sections._late.clear()
+    layouts = [scan(message("one", b"x" * size)) for size in (300, 300, 1000)]
+    assert layouts[1] is layouts[0]
+    assert layouts[2].sections is layouts[0].sections
+    assert [layout.body_end - layout.body_start for layout in layouts] == [308, 308, 1008]
+    other = scan(message("another", b"x" * 300))
+    assert other.sections is not layouts[0].sections
+    # What is kept does not grow.
+    for number in range(1000):
+        scan(message("x" * (number % 100), bytes(number)))
+    assert len(sections._late) <= 64
 
 
 @pytest.mark.parametrize("name", MESSAGES)
