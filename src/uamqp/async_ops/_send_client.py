@@ -81,12 +81,12 @@ class SendClientAsync(AMQPClientAsync):
         self._link_properties: Mapping[Any, Any] | None = kwargs.pop("link_properties", None)
         self._max_message_size: int | None = kwargs.pop("max_message_size", None)
         self._link_credit: int | None = kwargs.pop("link_credit", None)
-        #: Messages that have no final outcome yet, in the order in which they were queued.
-        self._pending_messages: dict[Message, None] = {}
+        #: Messages without a final outcome, in the order in which they were queued, and what is under way of each.
+        self._pending_messages: dict[Message, OutgoingDelivery | None] = {}
         #: Those of them that were not sent yet, or are to be sent again.
         self._waiting_messages: deque[Message] = deque()
-        #: Those of them that were sent.
-        self._in_flight: dict[Message, OutgoingDelivery] = {}
+        #: How many of them are under way.
+        self._under_way = 0
         #: On the driver's clock: when sending goes on after a failure.
         self._resume_at = 0.0
         super().__init__(
@@ -228,19 +228,25 @@ class SendClientAsync(AMQPClientAsync):
         await self._back_off()
         self._send_waiting(sender)
         awaited: Message | None = message
-        if message not in self._in_flight:
+        if self._pending_messages.get(message) is None:
             # It failed at once, or as many as possible are under way before it.
-            awaited = next(iter(self._in_flight), None)
+            awaited = self._first_under_way()
         if awaited is not None and message.state not in constants.DONE_STATES:
             await self._wait_for(sender, awaited, self._seconds_left(awaited))
 
     async def _wait_for(self, sender: MessageSenderAsync, message: Message, seconds: float | None) -> None:
-        delivery = self._in_flight[message]
+        delivery = self._pending_messages[message]
+        assert delivery is not None
         failure = await sender._outcome(delivery, seconds)
         # Another task may have waited for the same message and been faster.
-        if self._in_flight.get(message) is delivery:
+        if self._pending_messages.get(message) is delivery:
             self._finish(message, failure)
         self._collect(in_order=True)
+
+    def _first_under_way(self) -> Message | None:
+        if not self._under_way:
+            return None
+        return next(message for message, delivery in self._pending_messages.items() if delivery is not None)
 
     def _seconds_left(self, message: Message) -> float | None:
         if not self._msg_timeout:
@@ -261,23 +267,24 @@ class SendClientAsync(AMQPClientAsync):
         assert self._connection is not None
         driver = self._connection.modern._driver
         wait = self._resume_at - driver.now()
-        if wait > 0 and not self._in_flight:
+        if wait > 0 and not self._under_way:
             await driver.sleep(wait)
 
     def _send_waiting(self, sender: MessageSenderAsync) -> None:
         """Send what waits, as far as there is room."""
         endpoint = sender._attached()._endpoint
         presettled = sender.send_settle_mode is not SenderSettleMode.Unsettled
-        waiting, in_flight = self._waiting_messages, self._in_flight
-        while waiting and len(in_flight) < _WINDOW:
+        waiting, pending = self._waiting_messages, self._pending_messages
+        while waiting and self._under_way < _WINDOW:
             if not self._msg_timeout:
                 # All that are plain and can go out at once, which is nearly always the case.
-                plain = map(Message._plain_payload, islice(waiting, _WINDOW - len(in_flight)))
-                for delivery in endpoint.send_run(plain, presettled):
-                    message = waiting.popleft()
-                    message.state = _SENT
-                    in_flight[message] = delivery
-                if not waiting or len(in_flight) >= _WINDOW:
+                messages = list(islice(waiting, _WINDOW - self._under_way))
+                sent = endpoint.send_run(map(Message._plain_payload, messages), presettled)
+                pending.update(zip(messages, sent, strict=False))
+                self._under_way += len(sent)
+                for _ in sent:
+                    waiting.popleft().state = _SENT
+                if not waiting or self._under_way >= _WINDOW:
                     break
             message = waiting.popleft()
             if self._msg_timeout and self._seconds_left(message) == 0:
@@ -300,41 +307,50 @@ class SendClientAsync(AMQPClientAsync):
                 self._finish(message, error)
             else:
                 message.state = _SENT
-                in_flight[message] = delivery
+                pending[message] = delivery
+                self._under_way += 1
 
     def _collect(self, *, in_order: bool = False) -> None:
         """Note the outcomes that are there; `in_order`: only those before the oldest message that has none."""
-        in_flight, pending = self._in_flight, self._pending_messages
-        done: list[tuple[Message, OutgoingDelivery]] = []
-        for item in in_flight.items():
-            if item[1].settled:
-                done.append(item)
+        pending, left = self._pending_messages, self._under_way
+        accepted: list[Message] = []
+        others: list[tuple[Message, OutgoingDelivery]] = []
+        for message, delivery in pending.items():
+            if not left:
+                break
+            if delivery is None:
+                continue
+            left -= 1
+            if delivery.settled:
+                if delivery.state is ACCEPTED and message.on_send_complete is None:
+                    # `_finish` in line, for what becomes of nearly all messages.
+                    message.state = _DONE
+                    message._response = ALREADY_SETTLED
+                    accepted.append(message)
+                else:
+                    others.append((message, delivery))
             elif in_order:
                 break
-        for message, delivery in done:
-            if in_flight.get(message) is not delivery:
-                # A function that was told of one before has dealt with it.
-                continue
-            if delivery.state is not ACCEPTED:
+        for message in accepted:
+            del pending[message]
+        self._under_way -= len(accepted)
+        for message, delivery in others:
+            # Else a function that was told of one before has dealt with it.
+            if pending.get(message) is delivery:
                 failure = delivery.failure()
                 self._finish(message, None if failure is None else errors.message_error(failure, self._error_policy))
-            elif message.on_send_complete is not None:
-                self._finish(message, None)
-            else:
-                # `_finish` in line, for what becomes of nearly all messages.
-                del in_flight[message], pending[message]
-                message.state = _DONE
-                message._response = ALREADY_SETTLED
 
     def _finish(self, message: Message, failure: Exception | None) -> None:
         """An attempt to send a message ended: that was it, or it is to be sent again."""
-        self._in_flight.pop(message, None)
+        if self._pending_messages.get(message) is not None:
+            self._under_way -= 1
         action = None if failure is None else getattr(failure, "action", None)
         if action is not None and action.retry and message.retries < self._error_policy.max_retries:
             if action.increment_retries:
                 message.retries += 1
             _log.log(self._level, "sending a message again: %s", failure)
             message.state = _TO_BE_SENT
+            self._pending_messages[message] = None
             self._waiting_messages.append(message)
             if action.backoff and self._connection is not None and self._connection._connection is not None:
                 now = self._connection.modern._driver.now()
@@ -369,13 +385,15 @@ class SendClientAsync(AMQPClientAsync):
         sender = await self._sender()
         await self._back_off()
         self._send_waiting(sender)
-        first = next(iter(self._in_flight), None)
+        first = self._first_under_way()
         if first is None:
             await sender.work_async()
         elif (left := self._seconds_left(first)) is not None and left <= ROUND:
             await self._wait_for(sender, first, left)
         else:
-            await sender._progress(self._in_flight[first], ROUND)
+            delivery = self._pending_messages[first]
+            assert delivery is not None
+            await sender._progress(delivery, ROUND)
         self._collect()
         return not self._shutdown
 
@@ -383,4 +401,4 @@ class SendClientAsync(AMQPClientAsync):
         super()._point_at(redirect, auth)
         self._pending_messages.clear()
         self._waiting_messages.clear()
-        self._in_flight.clear()
+        self._under_way = 0
