@@ -4,11 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from uuid import UUID
 
 from ._legacy import Text, Wrapper, as_received, incoming, is_text, octets, outgoing, text
 from .codec import message as codec
+
+
+def _as_id(name: str, value: object, encoding: str) -> object:
+    value = as_received(value, encoding)
+    if not isinstance(value, bytes | int | UUID):
+        raise TypeError(f"{name} must be str, bytes, int or UUID, not {type(value).__name__}.")
+    return value
+
+
+def _as_text(name: str, value: Any, encoding: str) -> object:
+    if not is_text(value):
+        raise TypeError(f"{name} must be str or bytes, not {type(value).__name__}.")
+    return octets(value, encoding)
+
+
+def _as_number(name: str, value: object, encoding: str) -> object:
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be int, not {type(value).__name__}.")
+    return int(value)
+
+
+def _field(name: str, checked: Callable[[str, object, str], object]) -> Any:
+    """A property of that name, whose values are checked when they are set."""
+    place = f"_{name}"
+
+    def set(properties: MessageProperties, value: object) -> None:
+        if isinstance(value, Wrapper):
+            # Each property has one type, so there is nothing that this one could choose.
+            value = incoming(value.to_codec())
+        setattr(properties, place, None if value is None else checked(name, value, properties._encoding))
+
+    return property(attrgetter(place), set)
 
 
 class MessageProperties:
@@ -28,30 +60,39 @@ class MessageProperties:
         TypeError: a value has the wrong type.
     """
 
-    _IDS = ("message_id", "correlation_id")
-    _TEXTS = (
-        *("to", "reply_to", "subject", "user_id"),
-        *("content_type", "content_encoding", "group_id", "reply_to_group_id"),
-    )
-    _NUMBERS = ("absolute_expiry_time", "creation_time", "group_sequence")
     _ALL = (
         *("message_id", "user_id", "to", "subject", "reply_to", "correlation_id", "content_type", "content_encoding"),
         *("absolute_expiry_time", "creation_time", "group_id", "group_sequence", "reply_to_group_id"),
     )
 
-    message_id: Any
-    user_id: Any
-    to: Any
-    subject: Any
-    reply_to: Any
-    correlation_id: Any
-    content_type: Any
-    content_encoding: Any
-    absolute_expiry_time: Any
-    creation_time: Any
-    group_id: Any
-    group_sequence: Any
-    reply_to_group_id: Any
+    _encoding: str
+    _message_id: Any
+    _user_id: Any
+    _to: Any
+    _subject: Any
+    _reply_to: Any
+    _correlation_id: Any
+    _content_type: Any
+    _content_encoding: Any
+    _absolute_expiry_time: Any
+    _creation_time: Any
+    _group_id: Any
+    _group_sequence: Any
+    _reply_to_group_id: Any
+
+    message_id = _field("message_id", _as_id)
+    user_id = _field("user_id", _as_text)
+    to = _field("to", _as_text)
+    subject = _field("subject", _as_text)
+    reply_to = _field("reply_to", _as_text)
+    correlation_id = _field("correlation_id", _as_id)
+    content_type = _field("content_type", _as_text)
+    content_encoding = _field("content_encoding", _as_text)
+    absolute_expiry_time = _field("absolute_expiry_time", _as_number)
+    creation_time = _field("creation_time", _as_number)
+    group_id = _field("group_id", _as_text)
+    group_sequence = _field("group_sequence", _as_number)
+    reply_to_group_id = _field("reply_to_group_id", _as_text)
 
     def __init__(
         self,
@@ -95,9 +136,22 @@ class MessageProperties:
         if fields.count(None) == len(fields):
             return None
         received = cls.__new__(cls)
-        attributes = received.__dict__
-        attributes["_encoding"] = encoding
-        attributes.update(zip(cls._ALL, fields, strict=True))
+        received._encoding = encoding
+        (
+            received._message_id,
+            received._user_id,
+            received._to,
+            received._subject,
+            received._reply_to,
+            received._correlation_id,
+            received._content_type,
+            received._content_encoding,
+            received._absolute_expiry_time,
+            received._creation_time,
+            received._group_id,
+            received._group_sequence,
+            received._reply_to_group_id,
+        ) = cast("tuple[Any, ...]", fields)
         return received
 
     @classmethod
@@ -109,32 +163,12 @@ class MessageProperties:
 
     def _take(self, values: tuple[Any, ...], encoding: str) -> None:
         # What was decoded needs no look.
-        attributes = self.__dict__
-        attributes["_encoding"] = encoding
+        self._encoding = encoding
         for name, value in zip(self._ALL, values, strict=True):
             if isinstance(value, str):
-                attributes[name] = value.encode()
+                setattr(self, f"_{name}", value.encode())
             else:
-                attributes[name] = None if value is None else incoming(value)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if value is not None:
-            if isinstance(value, Wrapper):
-                # Each property has one type, so there is nothing that this one could choose.
-                value = incoming(value.to_codec())
-            if name in self._TEXTS:
-                if not is_text(value):
-                    raise TypeError(f"{name} must be str or bytes, not {type(value).__name__}.")
-                value = octets(value, self._encoding)
-            elif name in self._IDS:
-                value = as_received(value, self._encoding)
-                if not isinstance(value, bytes | int | UUID):
-                    raise TypeError(f"{name} must be str, bytes, int or UUID, not {type(value).__name__}.")
-            elif name in self._NUMBERS:
-                if not isinstance(value, int):
-                    raise TypeError(f"{name} must be int, not {type(value).__name__}.")
-                value = int(value)
-        object.__setattr__(self, name, value)
+                setattr(self, f"_{name}", None if value is None else incoming(value))
 
     def get_properties_obj(self) -> codec.Properties:
         """The properties as the codec takes them."""
