@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from uamqp.aio import Connection, Manual, OnDemand, Prefetch, connect
+from uamqp.aio import Connection, CreditPolicy, Manual, OnDemand, Prefetch, connect
 from uamqp.codec.performatives import Disposition, Flow
 from uamqp.exceptions import LocalProtocolError, OperationTimeout
 from uamqp.testing import ScriptedServer
@@ -71,6 +71,33 @@ async def test_a_delivery_that_is_here_in_part_counts() -> None:
         playing = asyncio.create_task(script())
         connection = await connect(server.url, timeout=BOUND)
         receiver = await connection.receiver("q", prefetch=2)
+        (await receiver.receive()).accept()
+        await playing
+        await connection.close()
+
+
+@pytest.mark.parametrize("policy", [Prefetch(1), OnDemand()], ids=["prefetch", "on demand"])
+async def test_credit_of_what_the_peer_aborts_is_given_again(policy: CreditPolicy) -> None:
+    async def script() -> None:
+        peer = await server.accept()
+        await peer.open()
+        await peer.begin()
+        await peer.attach()
+        await peer.expect(Flow, link_credit=1)
+        for number in range(3):
+            peer.transfer(number, MESSAGE[:3], more=True)
+            peer.transfer(number, b"", aborted=True)
+            await peer.expect(Flow, link_credit=1, delivery_count=number + 1)
+        peer.transfer(3, MESSAGE)
+        # A prefetch gives credit for it, too, as soon as it is taken.
+        while not isinstance((await peer.next_frame()).performative, Disposition):
+            pass
+        peer.hang_up()
+
+    async with ScriptedServer() as server:
+        playing = asyncio.create_task(script())
+        connection = await connect(server.url, timeout=BOUND)
+        receiver = await connection.receiver("q", credit=policy)
         (await receiver.receive()).accept()
         await playing
         await connection.close()

@@ -518,6 +518,18 @@ async def test_producers_get_credit_again(start: Starter) -> None:
         assert broker.queue("q").length == 50
 
 
+async def test_producers_get_credit_again_for_what_they_abort(start: Starter, raws: Keeper) -> None:
+    broker = await start(link_credit=1)
+    raw = await raws(Raw.begin(broker))
+    await raw.attach()
+    assert (await raw.read(Flow)).link_credit == 1
+    for number in range(3):
+        raw.transfer(b"\x00\x53\x77", number, more=True)
+        raw.transfer(b"", number, aborted=True)
+        assert (await raw.read(Flow)).link_credit == 1
+    assert broker.queue("q").length == 0
+
+
 async def test_consumers_get_no_more_than_their_credit(broker: Broker) -> None:
     async with client(broker) as connection, connection.receiver("q", credit=amqp.Manual()) as receiver:
         await put(connection, "q", *range(5))

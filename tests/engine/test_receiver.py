@@ -134,6 +134,8 @@ def test_an_aborted_delivery_is_forgotten() -> None:
     assert receiver.session.incoming_unsettled.keys() == {1}
     transfer(wire, b"", delivery_id=2, delivery_tag=b"t", aborted=True)
     assert len(receiver.queue) == 1
+    # Each used credit, of which the owner is told.
+    assert wire.client_log.named("wasted") == [("wasted", receiver, 1)] * 2
 
 
 def test_a_delivery_over_the_limit() -> None:
@@ -418,6 +420,7 @@ def test_a_resumed_delivery_is_ignored(frames: int) -> None:
     assert [d.id for d in receiver.queue] == [1]
     assert receiver.credit == 3
     assert receiver.session.incoming_unsettled.keys() == {1}
+    assert wire.client_log.named("wasted") == [("wasted", receiver, 1)]
 
 
 @pytest.mark.parametrize("fields", [{"delivery_id": 0}, {"delivery_id": 0, "delivery_tag": b"t", "rcv_settle_mode": 1}])

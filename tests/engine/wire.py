@@ -73,6 +73,9 @@ class Recorder(Observer):
     def on_deliveries(self, receiver: ReceiverEndpoint) -> None:
         self.events.append(("deliveries", receiver))
 
+    def on_wasted(self, receiver: ReceiverEndpoint, count: int) -> None:
+        self.events.append(("wasted", receiver, count))
+
     def on_credit(self, sender: SenderEndpoint) -> None:
         self.events.append(("credit", sender))
 

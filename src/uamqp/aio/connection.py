@@ -569,6 +569,10 @@ class Connection(Observer):
         if receiver.context is not None:
             receiver.context._changed.notify()
 
+    def on_wasted(self, receiver: ReceiverEndpoint, count: int) -> None:
+        if receiver.context is not None:
+            receiver.context._wasted(count)
+
     def on_credit(self, sender: SenderEndpoint) -> None:
         if sender.context is not None:
             sender.context._changed.notify()

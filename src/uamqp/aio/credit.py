@@ -15,7 +15,8 @@ class CreditPolicy:
     """Decides on credit; a policy object serves one receiver.
 
     Attributes:
-        refill_after: deliveries the application takes before `taken` is asked for more credit; None: never.
+        refill_after: deliveries the application takes before `taken` is asked for more credit; None: never. Those that
+            the peer aborts count, too.
     """
 
     refill_after: int | None = None

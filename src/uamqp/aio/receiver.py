@@ -251,6 +251,13 @@ class Receiver(Link):
             self._refill()
         return delivery
 
+    def _wasted(self, count: int) -> None:
+        """So many deliveries came to nothing; nobody takes them, but their credit is given again as if they were."""
+        self._until_refill -= count
+        if self._until_refill <= 0:
+            self._refill()
+        self._changed.notify()
+
     def _take_many(self, most: int) -> list[IncomingDelivery]:
         queue = self._queue
         taken = [queue.popleft() for _ in range(min(most, len(queue)))]

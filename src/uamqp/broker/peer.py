@@ -318,6 +318,9 @@ class Peer(Observer):
     def on_deliveries(self, receiver: ReceiverEndpoint) -> None:
         receiver.context.receive()
 
+    def on_wasted(self, receiver: ReceiverEndpoint, count: int) -> None:
+        receiver.context.receive()
+
     def on_credit(self, sender: SenderEndpoint) -> None:
         # A client may send flow behind its attach, before it hears that the link was refused.
         if sender.context is not None:

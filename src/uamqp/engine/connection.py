@@ -801,6 +801,9 @@ class ConnectionEndpoint:
                 receiver.touched = False
                 if receiver.queue:
                     self.observer.on_deliveries(receiver)
+                if receiver.wasted:
+                    wasted, receiver.wasted = receiver.wasted, 0
+                    self.observer.on_wasted(receiver, wasted)
                 if receiver.draining:
                     receiver.check_drained()
 

@@ -1,6 +1,6 @@
 """What an engine tells its owner: the aio client or the broker overrides what it wants to know.
 
-The last four fire once per read, not once per message; the others on control frames.
+The last five fire once per read, not once per message; the others on control frames.
 Hooks may call back into the engine, except where it says otherwise.
 """
 
@@ -46,6 +46,9 @@ class Observer:
 
     def on_deliveries(self, receiver: ReceiverEndpoint) -> None:
         """There are deliveries in `receiver.queue`, after there were none."""
+
+    def on_wasted(self, receiver: ReceiverEndpoint, count: int) -> None:
+        """So many deliveries used credit and came to nothing: aborted, or resumed without being known here."""
 
     def on_credit(self, sender: SenderEndpoint) -> None:
         """The sender may send more, or less, or has sent all that was queued."""

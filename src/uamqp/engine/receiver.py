@@ -54,15 +54,17 @@ class ReceiverEndpoint(LinkEndpoint):
         queue: whole deliveries that the owner did not take yet, oldest first.
         max_message_size: larger deliveries are refused while they arrive.
         draining: credit was given with drain and is not used up yet.
+        wasted: deliveries of the present read that used credit and came to nothing.
     """
 
-    __slots__ = ("_partial", "_surplus", "draining", "max_message_size", "queue", "touched", "unused")
+    __slots__ = ("_partial", "_surplus", "draining", "max_message_size", "queue", "touched", "unused", "wasted")
 
     def __init__(self, session: SessionEndpoint, name: str) -> None:
         super().__init__(session, name, ROLE_RECEIVER)
         self.queue: deque[IncomingDelivery] = deque()
         self.max_message_size = MAX_MESSAGE_SIZE
         self.draining = False
+        self.wasted = 0
         #: Whether the link is in the list of those to look at when the present read is over.
         self.touched = False
         self._partial: _Partial | None = None
@@ -199,6 +201,7 @@ class ReceiverEndpoint(LinkEndpoint):
                 partial.settled = 1
         if aborted:
             self._partial = None
+            self._waste()
             return None
         partial.transfers += 1
         if payload:
@@ -219,7 +222,14 @@ class ReceiverEndpoint(LinkEndpoint):
         if more:
             return None
         self._partial = None
-        return None if partial.dropped else partial
+        if partial.dropped:
+            self._waste()
+            return None
+        return partial
+
+    def _waste(self) -> None:
+        self.wasted += 1
+        self.touch()
 
     def _use_surplus(self) -> None:
         if not self._surplus:
