@@ -232,6 +232,11 @@ class AMQPClientAsync(LoopBound):
             LinkDetach: the peer refused the link, or it has ended.
             AMQPConnectionError, AuthenticationException, …: as `open_async`.
         """
+        connection, handler = self._connection, self.message_handler
+        if connection is not None and connection._is_good and handler is not None and handler._is_attached:
+            # All is as it was the last time.
+            self._check_loop()
+            return True
         await self.auth_complete_async()
         if self.message_handler is None:
             self.message_handler = self._new_handler()

@@ -184,6 +184,11 @@ class LinkAsync(LoopBound, Generic[L]):
         if previous is not state:
             self.on_state_changed(previous, state)
 
+    @property
+    def _is_attached(self) -> bool:
+        """Whether the link is there, or is being brought back."""
+        return self._modern is not None and self._error is None and self._modern.error is None
+
     async def _usable(self) -> L:
         """The attached link. Raises the error of one that has ended."""
         if self._modern is None:

@@ -87,7 +87,7 @@ class SendClientAsync(AMQPClientAsync):
         self._waiting_messages: deque[Message] = deque()
         #: How many of them are under way.
         self._under_way = 0
-        #: On the driver's clock: when sending goes on after a failure.
+        #: On the driver's clock: when sending goes on after a failure; 0: now.
         self._resume_at = 0.0
         super().__init__(
             target,
@@ -196,7 +196,11 @@ class SendClientAsync(AMQPClientAsync):
             ClientMessageError: it did not get through; it is a `MessageSendFailed` too.
             LinkDetach, AMQPConnectionError, …: as `send_all_messages_async`.
         """
-        gathered = self._queue([messages])
+        if type(messages) is Message:
+            SendClientAsync.queue_message(self, messages)
+            gathered = [messages]
+        else:
+            gathered = self._queue([messages])
         await self._send(gathered, close_on_done)
         failed: dict[Message, Any] = {m: m._response for m in gathered if m.state is MessageState.SendFailed}
         if failed:
@@ -225,7 +229,8 @@ class SendClientAsync(AMQPClientAsync):
     async def _advance(self, message: Message) -> None:
         """Send what waits, and wait until there is news of this message, or of one before it."""
         sender = await self._sender()
-        await self._back_off()
+        if self._resume_at:
+            await self._back_off()
         self._send_waiting(sender)
         awaited: Message | None = message
         if self._pending_messages.get(message) is None:
@@ -267,7 +272,9 @@ class SendClientAsync(AMQPClientAsync):
         assert self._connection is not None
         driver = self._connection.modern._driver
         wait = self._resume_at - driver.now()
-        if wait > 0 and not self._under_way:
+        if wait <= 0:
+            self._resume_at = 0.0
+        elif not self._under_way:
             await driver.sleep(wait)
 
     def _send_waiting(self, sender: MessageSenderAsync) -> None:
@@ -276,7 +283,7 @@ class SendClientAsync(AMQPClientAsync):
         presettled = sender.send_settle_mode is not SenderSettleMode.Unsettled
         waiting, pending = self._waiting_messages, self._pending_messages
         while waiting and self._under_way < _WINDOW:
-            if not self._msg_timeout:
+            if not self._msg_timeout and len(waiting) > 1:
                 # All that are plain and can go out at once, which is nearly always the case.
                 messages = list(islice(waiting, _WINDOW - self._under_way))
                 sent = endpoint.send_run(map(Message._plain_payload, messages), presettled)
@@ -383,7 +390,8 @@ class SendClientAsync(AMQPClientAsync):
 
     async def _client_run_async(self) -> bool:
         sender = await self._sender()
-        await self._back_off()
+        if self._resume_at:
+            await self._back_off()
         self._send_waiting(sender)
         first = self._first_under_way()
         if first is None:

@@ -245,8 +245,16 @@ class ConnectionAsync(LoopBound):
         connection = self._connection
         return {} if connection is None else dict(incoming(connection.remote_properties))
 
+    @property
+    def _is_good(self) -> bool:
+        """Whether the connection is there, and authorized."""
+        connection, keeper = self._connection, self._keeper
+        return connection is not None and connection.error is None and (keeper is None or keeper.error is None)
+
     def _check(self) -> None:
         """Raise where the connection is gone, or no longer authorized."""
+        if self._is_good:
+            return
         with errors.translated(self.error_policy):
             if self._keeper is not None:
                 self._keeper.check()
