@@ -98,6 +98,57 @@ def test_an_outcome_of_its_own_kind_is_a_doubt() -> None:
     assert delivery.state is None
 
 
+@pytest.mark.parametrize(
+    ("payloads", "sent"),
+    [
+        ([BODY] * 3, 3),
+        ([BODY] * 5, 4),
+        ([BODY, None, BODY], 1),
+        ([BODY, payload(505), BODY], 1),
+        ([BODY, BODY, payload(301), BODY], 2),
+        ([], 0),
+    ],
+    ids=["all", "credit", "not plain", "more than a frame", "more than the link takes", "none"],
+)
+def test_a_run_goes_as_far_as_all_can_go_out_at_once(payloads: list[bytes | None], sent: int) -> None:
+    wire = Wire(server={"max_frame_size": 512}).open()
+    sender, receiver = wire.sender(credit=4)
+    sender.remote_max_message_size = 300
+    deliveries = sender.send_run(payloads)
+    assert [delivery.id for delivery in deliveries] == list(range(sent))
+    # As if they had been sent one by one.
+    sender.send(BODY, tag=b"behind")
+    wire.run()
+    behind = [b"behind"] if sent < 4 else []
+    tags = [number.to_bytes(4, "big") for number in range(sent)] + behind
+    assert [(d.tag, d.payload) for d in receiver.queue] == [(tag, BODY) for tag in tags]
+    for delivery in receiver.queue:
+        delivery.accept()
+    wire.run()
+    assert all(delivery.settled and delivery.failure() is None for delivery in deliveries)
+
+
+def test_a_run_that_is_sent_settled() -> None:
+    wire = Wire().open()
+    sender, receiver = wire.sender(credit=4)
+    assert all(delivery.settled for delivery in sender.send_run([BODY] * 2, True))
+    wire.run()
+    assert [delivery.settled for delivery in receiver.queue] == [True, True]
+    assert not sender.session.outgoing_unsettled
+
+
+def test_a_run_where_nothing_can_go_out() -> None:
+    wire = Wire().open()
+    sender, _ = wire.sender()
+    sender.send(BODY)
+    # Behind what waits for credit.
+    assert sender.send_run([BODY]) == []
+    ended, _ = wire.sender(name="ended", credit=4)
+    ended.detach()
+    wire.run()
+    assert ended.send_run([BODY]) == []
+
+
 def test_without_credit_messages_wait_and_others_do_not() -> None:
     wire = Wire().open()
     session = wire.begin()
