@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 from uuid import UUID
 
 from ._legacy import Text, Wrapper, as_received, incoming, is_text, octets, outgoing, text
@@ -34,13 +34,13 @@ def _field(name: str, checked: Callable[[str, object, str], object]) -> Any:
     """A property of that name, whose values are checked when they are set."""
     place = f"_{name}"
 
-    def set(properties: MessageProperties, value: object) -> None:
+    def put(properties: MessageProperties, value: object) -> None:
         if isinstance(value, Wrapper):
             # Each property has one type, so there is nothing that this one could choose.
             value = incoming(value.to_codec())
         setattr(properties, place, None if value is None else checked(name, value, properties._encoding))
 
-    return property(attrgetter(place), set)
+    return property(attrgetter(place), put)
 
 
 class MessageProperties:
@@ -64,21 +64,6 @@ class MessageProperties:
         *("message_id", "user_id", "to", "subject", "reply_to", "correlation_id", "content_type", "content_encoding"),
         *("absolute_expiry_time", "creation_time", "group_id", "group_sequence", "reply_to_group_id"),
     )
-
-    _encoding: str
-    _message_id: Any
-    _user_id: Any
-    _to: Any
-    _subject: Any
-    _reply_to: Any
-    _correlation_id: Any
-    _content_type: Any
-    _content_encoding: Any
-    _absolute_expiry_time: Any
-    _creation_time: Any
-    _group_id: Any
-    _group_sequence: Any
-    _reply_to_group_id: Any
 
     message_id = _field("message_id", _as_id)
     user_id = _field("user_id", _as_text)
@@ -135,7 +120,7 @@ class MessageProperties:
         """Those of a received message whose values need nothing more done to them; None where there are none."""
         if fields.count(None) == len(fields):
             return None
-        received = cls.__new__(cls)
+        received: Any = cls.__new__(cls)
         received._encoding = encoding
         (
             received._message_id,
@@ -151,8 +136,8 @@ class MessageProperties:
             received._group_id,
             received._group_sequence,
             received._reply_to_group_id,
-        ) = cast("tuple[Any, ...]", fields)
-        return received
+        ) = fields
+        return received  # type: ignore[no-any-return]
 
     @classmethod
     def _received(cls, values: tuple[Any, ...], encoding: str) -> Self:

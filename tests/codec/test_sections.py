@@ -169,19 +169,19 @@ def variants(data: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize("data", KINDS, ids=range(len(KINDS)))
 def test_messages_that_came_before_change_nothing(data: bytes) -> None:
     for variant in variants(data):
-        sections._late.clear()
+        sections._recent.clear()
         alone = found(variant)
-        sections._late.clear()
-        scan(data)
+        sections._recent.clear()
+        first = found(data)
         assert found(variant) == alone
-        assert found(data) == found(data)
+        assert found(data) == first
 
 
 def test_messages_of_one_sender_share_what_is_known_of_them() -> None:
     def message(text: str, body: bytes) -> bytes:
         return Message(body, properties=Properties(message_id=text), application_properties={"a": 1}).encode()
 
-    sections._late.clear()
+    sections._recent.clear()
     layouts = [scan(message("one", b"x" * size)) for size in (300, 300, 1000)]
     assert layouts[1] is layouts[0]
     assert layouts[2].sections is layouts[0].sections
@@ -191,7 +191,7 @@ def test_messages_of_one_sender_share_what_is_known_of_them() -> None:
     # What is kept does not grow.
     for number in range(1000):
         scan(message("x" * (number % 100), bytes(number)))
-    assert len(sections._late) <= 64
+    assert len(sections._recent) <= 64
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -81,13 +81,12 @@ class SendClientAsync(AMQPClientAsync):
         self._link_properties: Mapping[Any, Any] | None = kwargs.pop("link_properties", None)
         self._max_message_size: int | None = kwargs.pop("max_message_size", None)
         self._link_credit: int | None = kwargs.pop("link_credit", None)
-        #: Messages without a final outcome, in the order in which they were queued, and what is under way of each.
+        #: Messages without a final outcome, in the order in which they were queued, or queued again, and what is under
+        #: way of each. They are sent in this order, so those that are under way come before those that wait.
         self._pending_messages: dict[Message, OutgoingDelivery | None] = {}
         #: Those of them that were not sent yet, or are to be sent again.
         self._waiting_messages: deque[Message] = deque()
-        #: How many of them are under way.
-        self._under_way = 0
-        #: On the driver's clock: when sending goes on after a failure; 0: now.
+        #: On the driver's clock: when sending goes on after a failure.
         self._resume_at = 0.0
         super().__init__(
             target,
@@ -106,7 +105,7 @@ class SendClientAsync(AMQPClientAsync):
 
     @property
     def pending_messages(self) -> list[Message]:
-        """The messages that have no final outcome yet, in the order in which they were queued."""
+        """The messages that have no final outcome yet, in the order in which they were queued, or queued again."""
         return list(self._pending_messages)
 
     def messages_pending(self) -> bool:
@@ -196,11 +195,7 @@ class SendClientAsync(AMQPClientAsync):
             ClientMessageError: it did not get through; it is a `MessageSendFailed` too.
             LinkDetach, AMQPConnectionError, …: as `send_all_messages_async`.
         """
-        if type(messages) is Message:
-            SendClientAsync.queue_message(self, messages)
-            gathered = [messages]
-        else:
-            gathered = self._queue([messages])
+        gathered = self._queue([messages])
         await self._send(gathered, close_on_done)
         failed: dict[Message, Any] = {m: m._response for m in gathered if m.state is MessageState.SendFailed}
         if failed:
@@ -229,8 +224,7 @@ class SendClientAsync(AMQPClientAsync):
     async def _advance(self, message: Message) -> None:
         """Send what waits, and wait until there is news of this message, or of one before it."""
         sender = await self._sender()
-        if self._resume_at:
-            await self._back_off()
+        await self._back_off()
         self._send_waiting(sender)
         awaited: Message | None = message
         if self._pending_messages.get(message) is None:
@@ -248,10 +242,12 @@ class SendClientAsync(AMQPClientAsync):
             self._finish(message, failure)
         self._collect(in_order=True)
 
+    @property
+    def _under_way(self) -> int:
+        return len(self._pending_messages) - len(self._waiting_messages)
+
     def _first_under_way(self) -> Message | None:
-        if not self._under_way:
-            return None
-        return next(message for message, delivery in self._pending_messages.items() if delivery is not None)
+        return next(iter(self._pending_messages)) if self._under_way else None
 
     def _seconds_left(self, message: Message) -> float | None:
         if not self._msg_timeout:
@@ -272,9 +268,7 @@ class SendClientAsync(AMQPClientAsync):
         assert self._connection is not None
         driver = self._connection.modern._driver
         wait = self._resume_at - driver.now()
-        if wait <= 0:
-            self._resume_at = 0.0
-        elif not self._under_way:
+        if wait > 0 and not self._under_way:
             await driver.sleep(wait)
 
     def _send_waiting(self, sender: MessageSenderAsync) -> None:
@@ -285,12 +279,11 @@ class SendClientAsync(AMQPClientAsync):
         while waiting and self._under_way < _WINDOW:
             if not self._msg_timeout and len(waiting) > 1:
                 # All that are plain and can go out at once, which is nearly always the case.
-                messages = list(islice(waiting, _WINDOW - self._under_way))
-                sent = endpoint.send_run(map(Message._plain_payload, messages), presettled)
-                pending.update(zip(messages, sent, strict=False))
-                self._under_way += len(sent)
-                for _ in sent:
-                    waiting.popleft().state = _SENT
+                plain = map(Message._plain_payload, islice(waiting, _WINDOW - self._under_way))
+                for delivery in endpoint.send_run(plain, presettled):
+                    message = waiting.popleft()
+                    message.state = _SENT
+                    pending[message] = delivery
                 if not waiting or self._under_way >= _WINDOW:
                     break
             message = waiting.popleft()
@@ -315,19 +308,15 @@ class SendClientAsync(AMQPClientAsync):
             else:
                 message.state = _SENT
                 pending[message] = delivery
-                self._under_way += 1
 
     def _collect(self, *, in_order: bool = False) -> None:
         """Note the outcomes that are there; `in_order`: only those before the oldest message that has none."""
-        pending, left = self._pending_messages, self._under_way
+        pending = self._pending_messages
         accepted: list[Message] = []
         others: list[tuple[Message, OutgoingDelivery]] = []
         for message, delivery in pending.items():
-            if not left:
-                break
             if delivery is None:
-                continue
-            left -= 1
+                break
             if delivery.settled:
                 if delivery.state is ACCEPTED and message.on_send_complete is None:
                     # `_finish` in line, for what becomes of nearly all messages.
@@ -340,7 +329,6 @@ class SendClientAsync(AMQPClientAsync):
                 break
         for message in accepted:
             del pending[message]
-        self._under_way -= len(accepted)
         for message, delivery in others:
             # Else a function that was told of one before has dealt with it.
             if pending.get(message) is delivery:
@@ -349,8 +337,7 @@ class SendClientAsync(AMQPClientAsync):
 
     def _finish(self, message: Message, failure: Exception | None) -> None:
         """An attempt to send a message ended: that was it, or it is to be sent again."""
-        if self._pending_messages.get(message) is not None:
-            self._under_way -= 1
+        self._pending_messages.pop(message, None)
         action = None if failure is None else getattr(failure, "action", None)
         if action is not None and action.retry and message.retries < self._error_policy.max_retries:
             if action.increment_retries:
@@ -363,7 +350,6 @@ class SendClientAsync(AMQPClientAsync):
                 now = self._connection.modern._driver.now()
                 self._resume_at = max(self._resume_at, now + action.backoff)
             return
-        self._pending_messages.pop(message, None)
         if failure is not None:
             _log.log(self._level, "a message failed: %s", failure)
         try:
@@ -390,8 +376,7 @@ class SendClientAsync(AMQPClientAsync):
 
     async def _client_run_async(self) -> bool:
         sender = await self._sender()
-        if self._resume_at:
-            await self._back_off()
+        await self._back_off()
         self._send_waiting(sender)
         first = self._first_under_way()
         if first is None:
@@ -409,4 +394,3 @@ class SendClientAsync(AMQPClientAsync):
         super()._point_at(redirect, auth)
         self._pending_messages.clear()
         self._waiting_messages.clear()
-        self._under_way = 0

@@ -181,8 +181,8 @@ def _section_at(payload: bytes, pos: int) -> tuple[int, int]:
 _Beginnings: TypeAlias = list[tuple[int, int, bytes]]
 
 #: By the first five bytes of a message: the beginnings of its sections, and its layout.
-_late: Final[dict[bytes, tuple[_Beginnings, Layout]]] = {}
-_MOST_LATE: Final = 64
+_recent: Final[dict[bytes, tuple[_Beginnings, Layout]]] = {}
+_MOST_RECENT: Final = 64
 
 
 def scan(payload: bytes) -> Layout:
@@ -192,17 +192,17 @@ def scan(payload: bytes) -> Layout:
         DecodeError: a section is unknown, out of order or repeated, or has the wrong type; the body is of more
             than one kind; or there is no section at all. A body may be missing: see `Message.body`.
     """
-    late = _late.get(payload[:5])
-    if late is None:
+    recent = _recent.get(payload[:5])
+    if recent is None:
         layout = _find(payload)
         _remember(payload, layout)
         return layout
     # Messages of one sender mostly differ in the body alone. One of which all is read costs 12 % less for this.
-    beginnings, layout = late
+    beginnings, layout = recent
     for start, end, beginning in beginnings:
         if payload[start:end] != beginning:
             # The next one of another kind is remembered, so that to remember costs little where all are different.
-            _late.pop(payload[:5], None)
+            _recent.pop(payload[:5], None)
             return _find(payload)
     size = len(payload)
     start = layout.body_start
@@ -232,12 +232,13 @@ def _remember(payload: bytes, layout: Layout) -> None:
             return
         end = start + 4 + (0 if start == layout.body_start else size_width)
         beginnings.append((start, end, payload[start:end]))
-    if len(_late) >= _MOST_LATE:
-        _late.clear()
-    _late[payload[:5]] = beginnings, layout
+    if len(_recent) >= _MOST_RECENT:
+        _recent.clear()
+    _recent[payload[:5]] = beginnings, layout
 
 
 def _find(payload: bytes) -> Layout:
+    """The body of `scan` for a message that is unlike those before it."""
     layout = Layout()
     end = len(payload)
     pos = 0
