@@ -429,8 +429,6 @@ async def test_keep_alive() -> None:
             received: list[bytes] = []
             before = driver.data_received
             driver.data_received = lambda data: (received.append(data), before(data))[1]  # type: ignore[method-assign, func-returns-value]
-            assert driver.transport is not None
-            driver.transport.set_protocol(driver)
             await eventually(lambda: b"".join(received).count(b"\0\0\0\x08\x02\0\0\0") >= 3)
         assert server.peer.engine.error is not None
 

@@ -183,6 +183,35 @@ def test_a_websocket_goes_through_it_too() -> None:
     run(main(), Network(conditions=Conditions(whole=0.3)))
 
 
+class Sips(asyncio.BufferedProtocol):
+    """A protocol that has little room."""
+
+    def __init__(self) -> None:
+        self.room = bytearray(3)
+        self.read: list[bytes] = []
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self.room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.read.append(bytes(self.room[:nbytes]))
+
+
+def test_a_protocol_may_bring_a_buffer() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        protocol = Sips()
+        server = await loop.create_server(lambda: protocol, "127.0.0.1", 7)
+        writer = (await asyncio.open_connection("127.0.0.1", 7))[1]
+        writer.write(b"something")
+        await asyncio.sleep(1)
+        assert protocol.read == [b"som", b"eth", b"ing"]
+        writer.close()
+        server.close()
+
+    run(main(), Network())
+
+
 def test_ports_are_taken_once() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

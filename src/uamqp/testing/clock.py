@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from .network import Network
+    from .network import Network, Reader
 
 T = TypeVar("T")
 
@@ -116,13 +116,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         await self._network().dial(sock, address)
 
     async def create_connection(  # type: ignore[override]
-        self, protocol_factory: Callable[[], asyncio.Protocol], host: str = "", port: int = 0, **options: Any
-    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        self, protocol_factory: Callable[[], Reader], host: str = "", port: int = 0, **options: Any
+    ) -> tuple[asyncio.Transport, Reader]:
         """Connect to a server of the network, or go on with a socket that was connected by `sock_connect`."""
         return await self._network().connect(protocol_factory, host, port, **options)
 
     async def create_server(  # type: ignore[override]
-        self, protocol_factory: Callable[[], asyncio.Protocol], host: str = "", port: int = 0, **options: Any
+        self, protocol_factory: Callable[[], Reader], host: str = "", port: int = 0, **options: Any
     ) -> asyncio.AbstractServer:
         """Listen in the network."""
         return self._network().listen(protocol_factory, host, port, **options)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: How a wire is cut: both ends read the end of the stream; both are reset; nothing is carried, and nobody is told.
 How = Literal["fin", "rst", "blackhole"]
+#: A protocol of either kind that asyncio has for streams.
+Reader = asyncio.Protocol | asyncio.BufferedProtocol
 #: A direction of a wire.
 Way = Literal["to server", "to client"]
 
@@ -128,14 +130,14 @@ class Network:
 
     async def connect(
         self,
-        factory: Callable[[], asyncio.Protocol],
+        factory: Callable[[], Reader],
         host: str,
         port: int,
         *,
         sock: socket.socket | None = None,
         ssl: Any = None,
         **options: Any,
-    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+    ) -> tuple[asyncio.Transport, Reader]:
         """What `create_connection` does."""
         if ssl is not None:
             raise NotImplementedError("the network in memory has no TLS")
@@ -167,7 +169,7 @@ class Network:
         elif not wire.server.is_closing():
             wire.server.begin(server.factory())
 
-    def listen(self, factory: Callable[[], asyncio.Protocol], host: Any, port: int, **options: Any) -> Server:
+    def listen(self, factory: Callable[[], Reader], host: Any, port: int, **options: Any) -> Server:
         """What `create_server` does."""
         if options.get("ssl") is not None:
             raise NotImplementedError("the network in memory has no TLS")
@@ -211,7 +213,7 @@ class Network:
 class Server(asyncio.AbstractServer):
     """What listens on a port of the network."""
 
-    def __init__(self, network: Network, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> None:
+    def __init__(self, network: Network, factory: Callable[[], Reader], host: str, port: int) -> None:
         self._network = network
         self.factory = factory
         self.host = host
@@ -391,6 +393,18 @@ class Stream:
             target.read_end()
 
 
+def _hand_over(data: bytes, protocol: Reader) -> None:
+    if isinstance(protocol, asyncio.Protocol):
+        protocol.data_received(data)
+        return
+    while data:
+        buffer = memoryview(protocol.get_buffer(len(data)))
+        count = min(len(data), len(buffer))
+        buffer[:count] = data[:count]
+        protocol.buffer_updated(count)
+        data = data[count:]
+
+
 class End(asyncio.Transport):
     """One end of a wire, as asyncio's protocols see it."""
 
@@ -400,7 +414,7 @@ class End(asyncio.Transport):
     def __init__(self, wire: Wire) -> None:
         super().__init__()
         self._wire = wire
-        self._protocol: asyncio.Protocol | None = None
+        self._protocol: Reader | None = None
         self._closing = False
         self._paused = False
         #: Whether it takes bytes now.
@@ -410,7 +424,7 @@ class End(asyncio.Transport):
         self._loop = wire.network.loop
         self.set_write_buffer_limits()
 
-    def begin(self, protocol: asyncio.Protocol) -> None:
+    def begin(self, protocol: Reader) -> None:
         """It has a protocol now."""
         self._protocol = protocol
         self.reading = True
@@ -422,7 +436,7 @@ class End(asyncio.Transport):
     def read(self, data: bytes) -> None:
         """Bytes arrived."""
         if not self._closing and self._protocol is not None:
-            self._protocol.data_received(data)
+            _hand_over(data, self._protocol)
 
     def read_end(self) -> None:
         """The other end writes no more."""
@@ -451,7 +465,7 @@ class End(asyncio.Transport):
         return self._closing
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        assert isinstance(protocol, asyncio.Protocol)
+        assert isinstance(protocol, Reader)
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, LocalProtocolError
-from .driver import BackgroundTask, Deadlines, Driver, Waiter
+from .driver import INBOX, BackgroundTask, Deadlines, Driver, Waiter
 from .stream_opening import StreamOpening
 from .tunnel import SocketTunnel
 from .watch import WATCH
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_READ_SIZE: Final = 262_144
 #: What may have more to read than the descriptor tells of.
 _BUFFERED: Final = (ssl.SSLSocket, SocketTunnel)
 #: Bytes that may wait for the socket before the engine is told to wait.
@@ -524,7 +523,10 @@ class BlockingDriver(Driver):
             return
         while True:
             try:
-                data = stream.recv(_READ_SIZE)
+                if isinstance(stream, SocketTunnel):
+                    data = stream.recv(len(INBOX.buffer))
+                else:
+                    data = INBOX.take(stream.recv_into(INBOX.buffer))
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 if isinstance(stream, SocketTunnel) and stream.heard:
                     engine.last_received = time.monotonic()
@@ -538,7 +540,7 @@ class BlockingDriver(Driver):
             engine.last_received = time.monotonic()
             engine.receive_data(data)
             # A plain socket has given all there was; others may keep more in a buffer of their own.
-            if len(data) < _READ_SIZE and not (isinstance(stream, _BUFFERED) and stream.pending()):
+            if len(data) < len(INBOX.buffer) and not (isinstance(stream, _BUFFERED) and stream.pending()):
                 return
 
     def _write(self) -> None:

@@ -1,4 +1,4 @@
-"""The asyncio driver: one `asyncio.Protocol` per connection, one write per turn of the loop, no threads, no polling."""
+"""The asyncio driver: a protocol of asyncio per connection, one write per turn of the loop, no threads, no polling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import AMQPError, ConnectionLost, OperationTimeout
-from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Timer
+from .driver import ADDRESS_PATIENCE, INBOX, BackgroundTask, Deadlines, Driver, Timer
 from .http import MAX_HEAD
 from .proxy import http_connect, socks_connect
 from .stall import StallWatch
@@ -28,7 +28,7 @@ _LARGE: Final = 65_536
 _LINGER: Final = 5.0
 
 
-class EventLoopDriver(asyncio.Protocol, Driver):
+class EventLoopDriver(asyncio.BufferedProtocol, Driver):
     """Moves bytes between a transport of the running loop and an engine; used by the client and by the broker."""
 
     def __init__(self) -> None:
@@ -209,14 +209,21 @@ class EventLoopDriver(asyncio.Protocol, Driver):
             self._set_timer(self.loop.call_at(when, self.tick))
             self._stall.expect(now, when)
 
-    # -- asyncio.Protocol ----------------------------------------------------------------------------------------
+    # -- asyncio.BufferedProtocol --------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not every event loop derives its transports from asyncio's.
         self.transport = stream = cast(asyncio.Transport, transport)
         stream.set_write_buffer_limits(high=_HIGH_WATER)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return INBOX.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(INBOX.take(nbytes))
+
     def data_received(self, data: bytes) -> None:
+        """What came, from a transport or from a tunnel."""
         engine = self.engine
         if engine is None:
             self._early.append(data)

@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 if TYPE_CHECKING:
     from .layers import Layer
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 _READ_SIZE: Final = 65_536
 #: Seconds in which the peer takes what is left for it, after it broke the rules.
 _LINGER: Final = 5.0
+
+
+class Owner(Protocol):
+    """Who gets the payload, and is told how its transport fares."""
+
+    def data_received(self, data: bytes) -> None: ...
+    def connection_lost(self, exc: Exception | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
 
 
 class TransportTunnel(asyncio.Protocol, asyncio.Transport):
@@ -29,7 +38,7 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
         decided: called once: when payload can be sent, or will never be.
     """
 
-    def __init__(self, layer: Layer, owner: asyncio.Protocol, decided: Callable[[], None]) -> None:
+    def __init__(self, layer: Layer, owner: Owner, decided: Callable[[], None]) -> None:
         super().__init__()
         self._layer = layer
         self._owner = owner
