@@ -14,7 +14,7 @@ async def send(connection: Connection, task: Task, result: Result) -> None:
     sender = await connection.sender(task.address)
     body = task.body
     result.begin()
-    result.end(await sender.send_many(body for _ in range(task.count)))
+    result.end(await sender.send_many([body] * task.count))
 
 
 async def send_one(connection: Connection, task: Task, result: Result) -> None:

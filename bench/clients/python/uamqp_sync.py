@@ -12,7 +12,7 @@ def send(connection: Connection, task: Task, result: Result) -> None:
     sender = connection.sender(task.address)
     body = task.body
     result.begin()
-    result.end(sender.send_many(body for _ in range(task.count)))
+    result.end(sender.send_many([body] * task.count))
 
 
 def send_one(connection: Connection, task: Task, result: Result) -> None:

@@ -279,7 +279,7 @@ class SendClientAsync(AMQPClientAsync):
         while waiting and self._under_way < _WINDOW:
             if not self._msg_timeout and len(waiting) > 1:
                 # All that are plain and can go out at once, which is nearly always the case.
-                plain = map(Message._plain_payload, islice(waiting, _WINDOW - self._under_way))
+                plain = map(Message._plain_payload, islice(waiting, min(endpoint.room, _WINDOW - self._under_way)))
                 for delivery in endpoint.send_run(plain, presettled):
                     message = waiting.popleft()
                     message.state = _SENT

@@ -62,7 +62,14 @@ class OutgoingDelivery:
     )
 
     def __init__(
-        self, link: SenderEndpoint, payload: bytes, presettled: bool, message_format: int, tag: bytes = b""
+        self,
+        link: SenderEndpoint,
+        payload: bytes,
+        presettled: bool,
+        message_format: int,
+        tag: bytes = b"",
+        id: int = -1,
+        waiter: Any = None,
     ) -> None:
         self.link = link
         self.payload = payload
@@ -71,12 +78,12 @@ class OutgoingDelivery:
         self.chosen_tag = tag
         self.answer: State | None = None
         self.settled = False
-        self.id = -1
+        self.id = id
         self.position = 0
         self.aborted = False
         self.state: State | None = None
         self.error: AMQPError | None = None
-        self.waiter: Any = None
+        self.waiter = waiter
 
     def failure(self) -> AMQPError | None:
         """A fresh exception for anything but accepted; None for that, and as long as the outcome is open."""

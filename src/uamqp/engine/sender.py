@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..codec.hot import ROLE_SENDER, TransferHeader
 from ..codec.performatives import Attach
@@ -122,28 +122,31 @@ class SenderEndpoint(LinkEndpoint):
             connection.observer.on_output()
         return delivery
 
-    def send_run(self, payloads: Iterable[bytes | None], presettled: bool = False) -> list[OutgoingDelivery]:
+    @property
+    def room(self) -> int:
+        """How many small messages could go out at once."""
+        session = self.session
+        if self.error is not None or self.remote_attach is None or self.queue or session.connection.paused:
+            return 0
+        return min(
+            (self.limit - self.delivery_count) & MASK, (session.outgoing_limit - session.next_outgoing_id) & MASK
+        )
+
+    def send_run(
+        self, payloads: Iterable[bytes | None], presettled: bool = False, waiter: Any = None
+    ) -> list[OutgoingDelivery]:
         """Send the first of these encoded messages, of message format 0: as many as can go out at once.
 
         From the first that is None, has to wait, or cannot be sent, they are left to `send`. This one looks only once
-        at all that does not change in between, and costs half as much.
+        at all that does not change in between, and costs half as much. The `waiter` is that of all the deliveries.
         """
         session = self.session
         connection = session.connection
         mode = self.sender_settle_mode
-        if (
-            self.error is not None
-            or self.remote_attach is None
-            or self.queue
-            or connection.paused
-            or (presettled and mode == SENDER_SETTLE_UNSETTLED)
-        ):
+        if presettled and mode == SENDER_SETTLE_UNSETTLED:
             return []
         presettled = presettled or mode == SENDER_SETTLE_SETTLED
         largest = min(self.small, self.remote_max_message_size or self.small)
-        room = min(
-            (self.limit - self.delivery_count) & MASK, (session.outgoing_limit - session.next_outgoing_id) & MASK
-        )
         append = connection.output.append
         unsettled = session.outgoing_unsettled
         header = self._header
@@ -151,14 +154,13 @@ class SenderEndpoint(LinkEndpoint):
         last = header.settled if presettled else header.unsettled
         id, tag = session.next_delivery_id, self._next_tag
         sent: list[OutgoingDelivery] = []
-        for payload in islice(payloads, room):
+        for payload in islice(payloads, self.room):
             if payload is None:
                 break
             size = len(payload)
             if size > largest:
                 break
-            delivery = OutgoingDelivery(self, payload, presettled, 0)
-            delivery.id = id
+            delivery = OutgoingDelivery(self, payload, presettled, 0, b"", id, waiter)
             append(pack(overhead + size, first, id, 0xA004, tag, last))
             append(payload)
             if presettled:
