@@ -63,6 +63,9 @@ class AMQPClient(Blocking, AMQPClientAsync):
     # --- opening and closing ----------------------------------------------------------------------------------
 
     def _driver(self) -> BlockingDriver:
+        current = self._current
+        if current is not None and current._blocking is not None:
+            return current._blocking
         with self._guard:
             if self._current is None and self._shutdown:
                 # The coroutine will say that the client is closed; that needs no connection.

@@ -71,6 +71,10 @@ class Polls:
 
         module = type("select", (), {"poll": Counted, "POLLIN": select.POLLIN, "POLLOUT": select.POLLOUT})
         monkeypatch.setattr(blocking, "select", module)
+        # Connections that there are forget what they waited with.
+        monkeypatch.setattr(
+            BlockingDriver, "_polled", property(lambda driver: None, lambda driver, value: None), raising=False
+        )
 
 
 @contextmanager

@@ -225,7 +225,7 @@ class Link:
         waiter = self._driver.waiter()
         crowd.append(waiter)
         try:
-            return await self._driver.wait(waiter, seconds)
+            return await (waiter if seconds is None else self._driver.wait(waiter, seconds))
         finally:
             crowd.remove(waiter)
 

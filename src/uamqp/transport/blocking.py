@@ -203,6 +203,9 @@ class BlockingDriver(Driver):
         #: A pipe that wakes the leader, while there is a stream or may be one again; whether there is a byte in it.
         self._wakeup_read, self._wakeup_write = -1, -1
         self._interrupted = False
+        #: What the leader waits with, and what it was made for.
+        self._poller = select.poll()
+        self._polled: tuple[object, int, bool] | None = None
         self._to_close: list[socket.socket | SocketTunnel | int] = []
 
     # -- the face of `uamqp.sync` --------------------------------------------------------------------------------
@@ -271,11 +274,9 @@ class BlockingDriver(Driver):
         problem = ""
         if os.getpid() != self._pid:
             problem = "the connection was made before fork(); connect again in this process"
+        elif asyncio._get_running_loop() is None:
+            return
         else:
-            try:
-                asyncio.get_running_loop()
-            except RuntimeError:
-                return
             problem = "a blocking call would stop the running event loop; use uamqp.aio there"
         if coroutine is not None:
             coroutine.close()
@@ -389,13 +390,15 @@ class BlockingDriver(Driver):
             raise LocalProtocolError("the connection is closed")
         if isinstance(stream, _BUFFERED) and stream.pending():
             return None, 0
-        poller = select.poll()
-        if stream is not None:
-            poller.register(stream, select.POLLIN | (select.POLLOUT if self._leader_writes else 0))
-        if self._wakeup_read >= 0:
-            poller.register(self._wakeup_read, select.POLLIN)
+        polled = (stream, self._wakeup_read, self._leader_writes)
+        if polled != self._polled:
+            self._poller, self._polled = select.poll(), polled
+            if stream is not None:
+                self._poller.register(stream, select.POLLIN | (select.POLLOUT if self._leader_writes else 0))
+            if self._wakeup_read >= 0:
+                self._poller.register(self._wakeup_read, select.POLLIN)
         # Rounded up, not to come back just before the time.
-        return poller, int(delay * 1000) + 1
+        return self._poller, int(delay * 1000) + 1
 
     def _follow(self, task: _Task) -> None:
         """Sleep until the task can go on, a timer is due, or there is no leader."""
@@ -463,7 +466,7 @@ class BlockingDriver(Driver):
     def _finish_step(self) -> None:
         """Something happened: let the tasks beside the calls go on, write what came of it, tell the other threads."""
         # One of them may wake another that had its turn already.
-        while ready := [task for task in self._tasks if task.can_go_on()]:
+        while self._tasks and (ready := [task for task in self._tasks if task.can_go_on()]):
             try:
                 for task in ready:
                     self._step(task)
@@ -553,7 +556,8 @@ class BlockingDriver(Driver):
                 data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
                 self._unsent.append(memoryview(data))
                 self._unsent_size += len(data)
-            self._send()
+            if self._unsent:
+                self._send()
             if self._unsent_size > _HIGH_WATER:
                 engine.pause()
             elif engine.paused:
