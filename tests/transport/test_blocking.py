@@ -56,6 +56,8 @@ class Polls:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
+        #: Those that do not wait.
+        self.looks = 0
         self.sleeping = threading.Event()
         real = select.poll
 
@@ -65,8 +67,11 @@ class Polls:
                 poll.register = poll.real.register
 
             def poll(poll, milliseconds: int) -> Any:
-                self.count += 1
-                self.sleeping.set()
+                if milliseconds:
+                    self.count += 1
+                    self.sleeping.set()
+                else:
+                    self.looks += 1
                 return poll.real.poll(milliseconds)
 
         module = type("select", (), {"poll": Counted, "POLLIN": select.POLLIN, "POLLOUT": select.POLLOUT})
@@ -285,6 +290,20 @@ def test_threads_that_wait_sleep(connection: Connection, monkeypatch: pytest.Mon
                 future.result(BOUND)
     # Each is leader until its own time is over; coarse timers may need a second look.
     assert 1 <= polls.count <= 16
+
+
+def test_only_an_answer_is_looked_for(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = connection.receiver("q")
+    polls = Polls(monkeypatch)
+    with pytest.raises(OperationTimeout):
+        receiver.receive(timeout=0.1)
+    # Perhaps credit was written before.
+    assert polls.looks <= blocking._LOOKS
+    polls.looks = 0
+    with pytest.raises(OperationTimeout):
+        receiver.receive(timeout=0.1)
+    assert polls.looks == 0
+    assert polls.count
 
 
 def test_another_thread_takes_the_lead(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

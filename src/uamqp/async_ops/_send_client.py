@@ -27,6 +27,7 @@ _log = logging.getLogger("uamqp.async_ops.client_async")
 _TO_BE_SENT: Final = MessageState.WaitingToBeSent
 _SENT: Final = MessageState.WaitingForSendAck
 _DONE: Final = MessageState.SendComplete
+_UNSETTLED: Final = SenderSettleMode.Unsettled
 
 #: Messages that are under way at a time; more would only fill memory.
 _WINDOW: Final = 4000
@@ -323,7 +324,7 @@ class SendClientAsync(AMQPClientAsync):
 
     @staticmethod
     def _presettled(sender: MessageSenderAsync) -> bool:
-        return sender.send_settle_mode is not SenderSettleMode.Unsettled
+        return sender.send_settle_mode is not _UNSETTLED
 
     def _send_waiting(self, sender: MessageSenderAsync) -> None:
         """Send what waits, as far as there is room."""

@@ -547,7 +547,7 @@ class SessionEndpoint:
 
     def on_disposition(self, role: bool, first: int, last: int, settled: bool, state: State | None) -> None:
         """What the peer says of the deliveries first … last; costs no more than the deliveries there are."""
-        if distance(first, last) < 0:
+        if first != last and distance(first, last) < 0:
             raise SessionViolation(INVALID_FIELD, f"a disposition from {first} back to {last}")
         if role:
             if settled or state is not None:
@@ -569,21 +569,24 @@ class SessionEndpoint:
         unsettled = self.outgoing_unsettled
         done = self.connection.settled_deliveries
         before = len(done)
-        oldest = next(iter(unsettled), self.next_delivery_id)
-        if distance(first, oldest) > 0:
-            # Receivers may begin with what was settled long ago.
-            first = oldest
-            if distance(first, last) < 0:
-                return 0, 0
-        terminal = is_terminal(state)
-        ids = _ids(first, last, unsettled)
+        if first == last and first in unsettled:
+            ids = [first]
+        else:
+            oldest = next(iter(unsettled), self.next_delivery_id)
+            if distance(first, oldest) > 0:
+                # Receivers may begin with what was settled long ago.
+                first = oldest
+                if distance(first, last) < 0:
+                    return 0, 0
+            ids = _ids(first, last, unsettled)
+        final = settled or is_terminal(state)
         for id in ids:
             delivery = unsettled.get(id)
             if delivery is None:
                 continue
             if state is not None:
                 delivery.state = state
-            if settled or terminal:
+            if final:
                 del unsettled[id]
                 delivery.settled = True
                 done.append(delivery)

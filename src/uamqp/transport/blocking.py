@@ -40,6 +40,10 @@ _HIGH_WATER: Final = 1024 * 1024
 _LONGEST_WAIT: Final = 86_400.0
 #: Seconds after which a call looks first what came while nobody did.
 _UNSEEN: Final = 0.05
+#: How often who has just written looks for the answer before it sleeps: some 40 µs. A peer that is near answers in less
+#: time than it takes the system to let a thread sleep and wake it: one message at a time, with an outcome for each, is
+#: 1.2 to 1.4 times as fast. On a single processor the peer would wait meanwhile.
+_LOOKS: Final = 40 if (os.cpu_count() or 1) > 1 else 0
 #: Timers, cancelled ones included, that are worth a tidying up.
 _MANY_TIMERS: Final = 64
 
@@ -138,7 +142,8 @@ class _Task:
 
     def step(self) -> None:
         """Run it as far as it comes."""
-        while not self.done and self.can_go_on():
+        # `can_go_on` in line.
+        while not self.done and ((waiter := self.waiter) is None or waiter.done()):
             try:
                 self.waiter = _RUNNING
                 self.waiter = self._coroutine.send(None)
@@ -199,6 +204,8 @@ class BlockingDriver(Driver):
         self._tasks: list[_Task] = []
         self._unsent: deque[memoryview] = deque()
         self._unsent_size = 0
+        #: Whether something was written since somebody waited.
+        self._spoke = False
         self._engine_timer: _Timer | None = None
         #: A pipe that wakes the leader, while there is a stream or may be one again; whether there is a byte in it.
         self._wakeup_read, self._wakeup_write = -1, -1
@@ -240,11 +247,11 @@ class BlockingDriver(Driver):
                             self._follow(task)
                             continue
                         self._leader = task
-                        poller, milliseconds = self._prepare_poll()
+                        poller, milliseconds, looks = self._prepare_poll()
                 # The lock is not held here, except by a call inside another one: other threads go on.
                 if outside is not None:
                     outside.call()
-                elif poller is not None:
+                elif poller is not None and not any(poller.poll(0) for _ in range(looks)):
                     poller.poll(milliseconds)
         except BaseException as error:
             # An interrupt, as a rule. The connection survives it, except in the middle of the engine's work.
@@ -381,15 +388,16 @@ class BlockingDriver(Driver):
 
     # -- waiting; all with the lock held -------------------------------------------------------------------------
 
-    def _prepare_poll(self) -> tuple[select.poll | None, int]:
-        """What the leader waits for, and for how many milliseconds; None where it need not wait."""
+    def _prepare_poll(self) -> tuple[select.poll | None, int, int]:
+        """What the leader waits for, for how many milliseconds, and how often it looks before; None where it need not
+        wait."""
         stream = self._socket
         delay = self._until_next_timer()
         self._leader_writes = bool(self._unsent)
         if stream is None and not self._timers and not self._may_connect:
             raise LocalProtocolError("the connection is closed")
         if isinstance(stream, _BUFFERED) and stream.pending():
-            return None, 0
+            return None, 0, 0
         polled = (stream, self._wakeup_read, self._leader_writes)
         if polled != self._polled:
             self._poller, self._polled = select.poll(), polled
@@ -398,7 +406,8 @@ class BlockingDriver(Driver):
             if self._wakeup_read >= 0:
                 self._poller.register(self._wakeup_read, select.POLLIN)
         # Rounded up, not to come back just before the time.
-        return self._poller, int(delay * 1000) + 1
+        looks, self._spoke = _LOOKS if self._spoke and delay else 0, False
+        return self._poller, int(delay * 1000) + 1, looks
 
     def _follow(self, task: _Task) -> None:
         """Sleep until the task can go on, a timer is due, or there is no leader."""
@@ -580,6 +589,7 @@ class BlockingDriver(Driver):
                 engine.lose(error)
                 return
             self._unsent_size -= sent
+            self._spoke = True
             engine.wrote(time.monotonic())
             if sent == len(self._unsent[0]):
                 self._unsent.popleft()
