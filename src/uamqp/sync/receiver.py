@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import aio
 from ..aio.options import DEFAULT, Timeout
-from .delivery import IncomingDelivery
+from .delivery import IncomingDelivery, Together
 from .link import Link
 
 
@@ -29,7 +29,8 @@ class Receiver(Link):
 
     def receive_many(self, max: int = 100, *, timeout: Timeout = DEFAULT) -> list[IncomingDelivery]:
         deliveries = self._driver.run(self._aio.receive_many(max, timeout=timeout))
-        return [IncomingDelivery(delivery, self._driver) for delivery in deliveries]
+        together = Together(len(deliveries))
+        return [IncomingDelivery(delivery, self._driver, together) for delivery in deliveries]
 
     def __iter__(self) -> Receiver:
         return self

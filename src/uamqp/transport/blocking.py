@@ -44,6 +44,8 @@ _UNSEEN: Final = 0.05
 #: time than it takes the system to let a thread sleep and wake it: one message at a time, with an outcome for each, is
 #: 1.2 to 1.4 times as fast. On a single processor the peer would wait meanwhile.
 _LOOKS: Final = 40 if (os.cpu_count() or 1) > 1 else 0
+#: Seconds after a write in which words on deliveries wait for others that follow.
+_TOGETHER: Final = 0.001
 #: Timers, cancelled ones included, that are worth a tidying up.
 _MANY_TIMERS: Final = 64
 
@@ -204,6 +206,9 @@ class BlockingDriver(Driver):
         self._tasks: list[_Task] = []
         self._unsent: deque[memoryview] = deque()
         self._unsent_size = 0
+        #: When something was written last, and whether there is something that waits for others to go out with.
+        self._wrote = 0.0
+        self._held = False
         #: Whether something was written since somebody waited.
         self._spoke = False
         self._engine_timer: _Timer | None = None
@@ -277,6 +282,27 @@ class BlockingDriver(Driver):
             finally:
                 self._finish_step()
 
+    def settle(self, more: bool, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call something that says a word on a delivery: as `call`, but words in quick succession go out together.
+
+        Where `more` words are to follow, one may wait for them for a moment; it goes with the next call whatever that
+        is, or the watch sees to it. Where each was written at once, receiving took four times as long.
+        """
+        if self.stepping == threading.get_ident():
+            return function(*args, **kwargs)
+        self._check_caller(None)
+        with self._lock:
+            try:
+                self._look()
+                return function(*args, **kwargs)
+            finally:
+                due = self._wrote + _TOGETHER
+                if not more or self._leader is not None or self.now() >= due:
+                    self._finish_step()
+                elif not self._held:
+                    self._held = True
+                    WATCH.expect(due)
+
     def _check_caller(self, coroutine: Coroutine[Any, Any, Any] | None) -> None:
         problem = ""
         if os.getpid() != self._pid:
@@ -308,7 +334,8 @@ class BlockingDriver(Driver):
             return None
         # Calls are gone when they return, but the tasks beside them have timers of their own.
         timers = [self._engine_timer, *(self._timers[:1] if self._tasks else ())]
-        return min((timer.when for timer in timers if timer is not None), default=None)
+        held = [self._wrote + _TOGETHER] if self._held else []
+        return min((*held, *(timer.when for timer in timers if timer is not None)), default=None)
 
     # -- Driver --------------------------------------------------------------------------------------------------
 
@@ -556,6 +583,7 @@ class BlockingDriver(Driver):
                 return
 
     def _write(self) -> None:
+        self._held = False
         engine = self._engine
         if engine is None:
             return
@@ -590,7 +618,8 @@ class BlockingDriver(Driver):
                 return
             self._unsent_size -= sent
             self._spoke = True
-            engine.wrote(time.monotonic())
+            self._wrote = time.monotonic()
+            engine.wrote(self._wrote)
             if sent == len(self._unsent[0]):
                 self._unsent.popleft()
             else:

@@ -5,6 +5,7 @@ One daemon thread per process, started with the first connection, asleep until t
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -69,11 +70,19 @@ class Watch:
             while due:
                 due.pop().keep_alive()
 
+    def finish(self) -> None:
+        """The program ends: let the connections write what they hold."""
+        with self._changed:
+            drivers = list(self._drivers)
+        for driver in drivers:
+            driver.keep_alive()
+
     def forget(self) -> None:
         """In a child process after fork: neither the thread nor the connections are ours."""
         self.__init__()  # type: ignore[misc]
 
 
 WATCH: Final = Watch()
+atexit.register(WATCH.finish)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=WATCH.forget)
