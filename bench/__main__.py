@@ -16,7 +16,7 @@ from . import brokers, matrix, report
 from .building import BuildError, say
 from .cases import CASES
 from .clients import Client, clients
-from .clients.recipes import Command
+from .clients.recipes import Command, answer
 from .rounds import Results, take_turns
 from .running import Failed, Placement, version
 
@@ -72,7 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    _write(results, {"rounds": rounds, "seconds": seconds}, options.output)
+    python = answer(options.python, "--version").strip()
+    _write(results, {"rounds": rounds, "seconds": seconds, "python": python}, options.output)
     return 1 if results.missing or results.failures else 0
 
 
@@ -94,7 +95,7 @@ def _prepare(chosen: Sequence[Client], results: Results) -> dict[str, Command]:
     return commands
 
 
-def _write(results: Results, settings: Mapping[str, float], folder: Path | None) -> None:
+def _write(results: Results, settings: Mapping[str, float | str], folder: Path | None) -> None:
     tables = report.as_markdown(results, settings)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,6 @@ def machine() -> dict[str, Any]:
         "processor": models[0] if models else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "kernel": f"{platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
 
 
@@ -88,7 +87,7 @@ def as_markdown(results: Results, settings: Mapping[str, Any]) -> str:
     compared = [_ratio(ratio, medians) for ratio in ratios(rows, results.clients)]
     parts = [
         "# Benchmark\n",
-        f"{facts['processor']}, {facts['cores']} cores, {facts['kernel']}, {facts['python']}; "
+        f"{facts['processor']}, {facts['cores']} cores, {facts['kernel']}, {settings['python']}; "
         f"rounds: {settings['rounds']}, of about {settings['seconds']} s each. "
         + ("Counterpart and client are on a core each." if facts["cores"] > 1 else "**There is one core for both.**")
         + "\n",

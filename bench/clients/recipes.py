@@ -48,7 +48,7 @@ def installed_script(python: Path, name: str, *requirements: str) -> Command:
         pip = [folder / "venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         build_command(folder, [*pip, *requirements])
 
-    recipe = f"{python.resolve()} {_answer(python, '--version')} {requirements}"
+    recipe = f"{python.resolve()} {answer(python, '--version')} {requirements}"
     folder = built(name.removesuffix(".py"), install, recipe=recipe)
     return script(folder / "venv/bin/python", name)
 
@@ -107,7 +107,8 @@ def proton_cpp_program() -> Command:
     return Command([str(built("proton-cpp", build, [source], " ".join(compiler)) / "client")])
 
 
-def _answer(program: Path, argument: str) -> str:
+def answer(program: Path, argument: str) -> str:
+    """What a program prints that is told one thing. Raises BuildError where it does not run."""
     try:
         return subprocess.run([program, argument], capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
