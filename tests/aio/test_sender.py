@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from uamqp.aio import Connection, Data, Message, OutgoingDelivery, Properties, S
 from uamqp.aio import Sequence as SequenceBody
 from uamqp.broker import Broker
 from uamqp.codec.definitions import Accepted, Error, Modified, Received, Rejected, Released
+from uamqp.codec.message import encode_message
 from uamqp.codec.values import Symbol
 from uamqp.exceptions import (
     BatchFailed,
@@ -446,34 +447,67 @@ async def test_a_batch_reads_no_further_ahead_than_it_must(serve: Serve) -> None
         assert nothing_is_left(connection, sender)
 
 
-async def test_a_long_batch_goes_on_as_credit_comes(serve: Serve) -> None:
+#: What may be done to a range before it is sent: lists have a way of their own.
+KINDS = pytest.mark.parametrize("kind", [iter, list, tuple])
+
+
+@KINDS
+async def test_a_long_batch_goes_on_as_credit_comes(serve: Serve, kind: Callable[[range], Any]) -> None:
     server = await serve(lambda: Peer(credit=50))
     async with connect(server.url, timeout=BOUND) as connection:
         sender = await connection.sender("q")
-        assert await sender.send_many(range(5000)) == 5000
+        assert await sender.send_many(kind(range(5000))) == 5000
         assert [delivery.body for delivery in server.peer.messages] == [*range(5000)]
 
 
+@KINDS
 @pytest.mark.parametrize("settled", [False, True])
-async def test_a_long_batch_goes_on_as_the_window_opens(serve: Serve, settled: bool) -> None:
+async def test_a_long_batch_goes_on_as_the_window_opens(
+    serve: Serve, settled: bool, kind: Callable[[range], Any]
+) -> None:
     server = await serve(lambda: Peer(credit=100_000, begin={"incoming_window": 100}))
     async with connect(server.url, timeout=BOUND) as connection:
         sender = await connection.sender("q")
-        assert await sender.send_many(range(5000), settled=settled, timeout=2) == 5000
+        assert await sender.send_many(kind(range(5000)), settled=settled, timeout=2) == 5000
         await eventually(lambda: len(server.peer.messages) == 5000)
 
 
-async def test_a_long_batch_goes_on_as_the_socket_takes_it(serve: Serve) -> None:
+@KINDS
+async def test_a_long_batch_goes_on_as_the_socket_takes_it(serve: Serve, kind: Callable[[Any], Any]) -> None:
     server = await serve(lambda: Peer(credit=100_000, begin={"incoming_window": 100_000}))
     async with connect(server.url, timeout=BOUND) as connection:
         sender = await connection.sender("q")
         server.peer.freeze()
         messages = (bytes(10_000) for _ in range(5000))
-        sending = asyncio.create_task(sender.send_many(messages, settled=True, timeout=2))
+        sending = asyncio.create_task(sender.send_many(kind(messages), settled=True, timeout=2))
         await eventually(lambda: connection._engine.paused)
         server.peer.thaw()
         assert await sending == 5000
         await eventually(lambda: len(server.peer.messages) == 5000)
+
+
+async def test_large_messages_of_a_list_are_encoded_once(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = []
+    monkeypatch.setattr(
+        "uamqp.aio.sender.encode_message", lambda message: (encoded.append(message), encode_message(message))[1]
+    )
+    async with connect(broker.url, timeout=BOUND) as connection:
+        sender = await connection.sender("q")
+        await eventually(lambda: sender.credit >= 20)
+        bodies = [bytes([n]) * 200_000 for n in range(20)]
+        assert await sender.send_many(bodies) == 20
+        assert encoded == bodies
+        async with connection.receiver("q") as receiver:
+            assert [(await receiver.receive()).body for _ in bodies] == bodies
+
+
+async def test_a_format_of_its_own_in_a_list(serve: Serve) -> None:
+    server = await serve(Peer)
+    async with connect(server.url, timeout=BOUND) as connection:
+        sender = await connection.sender("q")
+        await eventually(lambda: sender.credit > 3)
+        assert await sender.send_many([b"0", Message(b"7", message_format=7), b"0"]) == 3
+        assert [delivery.message_format for delivery in server.peer.messages] == [0, 7, 0]
 
 
 async def test_a_batch_with_progress_has_no_time_out(serve: Serve) -> None:
@@ -488,7 +522,8 @@ async def test_a_batch_with_progress_has_no_time_out(serve: Serve) -> None:
         assert await sender.send_many(range(17), timeout=0.4) == 17
 
 
-async def test_what_failed_in_a_batch(serve: Serve) -> None:
+@KINDS
+async def test_what_failed_in_a_batch(serve: Serve, kind: Callable[[Any], Any]) -> None:
     class Picky(Peer):
         def on_message(self, delivery: Any) -> None:
             if delivery.body == "bad":
@@ -505,7 +540,7 @@ async def test_what_failed_in_a_batch(serve: Serve) -> None:
         with pytest.raises(
             BatchFailed, match="4 of 6 messages failed; the first is number 1: Rejected: x:bad"
         ) as caught:
-            await sender.send_many(batch)
+            await sender.send_many(kind(batch))
         failures = caught.value.failures
         assert {place: type(error) for place, error in failures.items()} == {
             1: RejectedError,
@@ -518,7 +553,7 @@ async def test_what_failed_in_a_batch(serve: Serve) -> None:
         assert nothing_is_left(connection, sender)
 
 
-@pytest.mark.parametrize("kind", ["list", "async"])
+@pytest.mark.parametrize("kind", ["iterable", "list", "async"])
 async def test_a_batch_whose_link_ends(serve: Serve, kind: str) -> None:
     """It says of each message what became of it, and takes no more of them."""
 
@@ -538,7 +573,7 @@ async def test_a_batch_whose_link_ends(serve: Serve, kind: str) -> None:
                 yield n
 
         with pytest.raises(BatchFailed) as caught:
-            await sender.send_many(range(3000) if kind == "list" else messages())
+            await sender.send_many(messages() if kind == "async" else [*range(3000)] if kind == "list" else range(3000))
         fates = {place: type(error) for place, error in caught.value.failures.items()}
         assert fates.pop(1) is fates.pop(2) is InDoubt
         # All that were taken, and the first that was not.
@@ -584,7 +619,7 @@ async def test_several_batches_and_sends_at_once(broker: Broker) -> None:
         sender = await connection.sender("q")
         await asyncio.gather(
             sender.send_many(range(1500)),
-            sender.send_many(range(1500), settled=True),
+            sender.send_many([*range(1500)], settled=True),
             *(sender.send(n) for n in range(100)),
             sender.send_many(range(1500)),
         )

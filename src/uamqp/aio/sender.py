@@ -202,11 +202,13 @@ class _Batch:
         self._left_in_turn = _TURN
         self._link_ended = False
 
-    def send(self, message: Message | Any, settled: bool) -> bool:
-        """Send or queue one; False where `next_turn` should be awaited before the next."""
+    def send(self, message: Message | Any, settled: bool, payload: bytes | None = None) -> bool:
+        """Send or queue one, which may be encoded already; False where `next_turn` should be awaited before the next."""
         try:
             delivery = self._sender._endpoint.send(
-                encode_message(message), settled, message.message_format if isinstance(message, Message) else 0
+                encode_message(message) if payload is None else payload,
+                settled,
+                message.message_format if isinstance(message, Message) else 0,
             )
         except (EncodeError, DecodeError, MessageTooLarge) as error:
             # This message cannot be sent; the others can.
@@ -235,9 +237,12 @@ class _Batch:
                 if type(message) is not bytes and isinstance(message, Message) and message.message_format:
                     break
                 payloads.append(encode_message(message))
+                if len(payloads[-1]) > endpoint.small:
+                    # It does not go at once, nor does what comes after it.
+                    break
         sent = endpoint.send_run(payloads, settled, self)
         if not sent:
-            self.send(messages[begin], settled)
+            self.send(messages[begin], settled, payloads[0] if payloads else None)
             return begin + 1
         self._open += sent
         self._left_in_turn -= len(sent)
