@@ -203,7 +203,7 @@ class _Batch:
         self._link_ended = False
 
     def send(self, message: Message | Any, settled: bool, payload: bytes | None = None) -> bool:
-        """Send or queue one, which may be encoded already; False where `next_turn` should be awaited before the next."""
+        """Send or queue one, perhaps encoded already; False where `next_turn` should be awaited before the next."""
         try:
             delivery = self._sender._endpoint.send(
                 encode_message(message) if payload is None else payload,

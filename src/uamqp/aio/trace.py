@@ -26,8 +26,8 @@ class _TracedEngine:
             self._tell(f"<- {item}")
         self._engine.receive_data(data)
 
-    def data_to_send(self) -> list[bytes]:
-        chunks: list[bytes] = self._engine.data_to_send()
+    def data_to_send(self) -> list[bytes | memoryview]:
+        chunks: list[bytes | memoryview] = self._engine.data_to_send()
         for item in self._sent.feed(b"".join(chunks)):
             self._tell(f"-> {item}")
         return chunks

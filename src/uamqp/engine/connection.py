@@ -199,7 +199,7 @@ class ConnectionEndpoint:
         self._aside: list[bytes] = []
         self._aside_size = 0
         self._aside_needed = 0
-        self.output: list[bytes] = []
+        self.output: list[bytes | memoryview] = []
         #: Bytes of large deliveries among the output; small ones are not worth counting.
         self.output_bytes = 0
         self.output_pending = False
@@ -315,7 +315,7 @@ class ConnectionEndpoint:
             raise LocalProtocolError(f"a frame of {len(body)} bytes, the peer takes at most {limit}")
         self.write(body)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Queue bytes for the stream."""
         if self._close_sent:
             return
@@ -344,7 +344,7 @@ class ConnectionEndpoint:
         if session not in self._stalled:
             self._stalled.append(session)
 
-    def data_to_send(self) -> list[bytes]:
+    def data_to_send(self) -> list[bytes | memoryview]:
         """Take what is to be written now; call again after writing, until nothing comes."""
         if self._stalled and not self.output_full():
             stalled, self._stalled = self._stalled, deque()

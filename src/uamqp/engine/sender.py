@@ -238,7 +238,7 @@ class SenderEndpoint(LinkEndpoint):
         delivery.position = stop
         connection.write(head)
         if stop > start:
-            connection.write(payload if stop - start == size else payload[start:stop])
+            connection.write(payload if stop - start == size else memoryview(payload)[start:stop])
         connection.output_bytes += stop - start
         if not more:
             self.queue.popleft()

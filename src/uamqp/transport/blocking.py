@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, LocalProtocolError
-from .driver import INBOX, BackgroundTask, Deadlines, Driver, Waiter
+from .driver import INBOX, LARGE, BackgroundTask, Deadlines, Driver, Waiter
 from .stream_opening import StreamOpening
 from .tunnel import SocketTunnel
 from .watch import WATCH
@@ -590,9 +590,10 @@ class BlockingDriver(Driver):
         while True:
             chunks = engine.data_to_send()
             if chunks and self._socket is not None:
-                data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                self._unsent.append(memoryview(data))
-                self._unsent_size += len(data)
+                if len(chunks) > 1 and max(map(len, chunks[-2:])) < LARGE:
+                    chunks = [b"".join(chunks)]
+                self._unsent += map(memoryview, chunks)
+                self._unsent_size += sum(map(len, chunks))
             if self._unsent:
                 self._send()
             if self._unsent_size > _HIGH_WATER:

@@ -35,6 +35,8 @@ class _Inbox(threading.local):
 
 
 INBOX: Final = _Inbox()
+#: From this size on a piece of output is written as it is instead of being copied into one write with others.
+LARGE: Final = 65_536
 
 
 class Waiter(Protocol):

@@ -112,7 +112,7 @@ class TransportTunnel(asyncio.Protocol, asyncio.Transport):
 
     def write(self, data: Any) -> None:
         if self._layer.error is None and not self._closing:
-            self._stream.write(self._layer.wrap(data))
+            self._stream.write(self._layer.wrap(bytes(data)))
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         self.write(b"".join(list_of_data))
