@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from uamqp.aio import (
 from uamqp.broker import Broker
 from uamqp.codec.hot import frame
 from uamqp.codec.performatives import Transfer
+from uamqp.engine.session import SessionEndpoint
 from uamqp.exceptions import (
     AddressError,
     AMQPError,
@@ -221,6 +222,38 @@ async def test_opening_that_is_interrupted_begins_again(serve: Serve, events: Ev
             server.peer.cut()
             await interrupted(events, 3)
             await connection.receiver("queue", timeout=0.02)
+
+
+async def test_a_session_whose_begin_is_answered_late_comes_back_the_next_time_too(
+    serve: Serve, events: Events
+) -> None:
+    """The session of an attempt that was given up ends when the next one has long brought it back."""
+
+    class Late(Peer):
+        late: SessionEndpoint | None = None
+
+        def on_begin(self, session: SessionEndpoint) -> None:
+            if self.late is None:
+                self.late = session
+            else:
+                super().on_begin(session)
+
+    makes: list[Callable[[], Peer]] = [Peer, Late, Peer]
+    server = await serve(lambda: makes.pop(0)())
+    async with connect(server.url, recovery=events.recovery(), timeout=0.2) as connection:
+        sender = await connection.sender("queue", timeout=BOUND)
+        server.peer.cut()
+        await recovered(events)
+        peer = server.peer
+        assert isinstance(peer, Late)
+        assert peer.late is not None
+        Peer.on_begin(peer, peer.late)
+        await eventually(lambda: peer.late not in peer.engine.sessions)
+        await sender.send("before", timeout=BOUND)
+        server.peer.cut()
+        await recovered(events, 2)
+        await sender.send("after", timeout=BOUND)
+        assert [delivery.body for delivery in server.peer.messages] == ["after"]
 
 
 async def test_requests_are_asked_anew(broker: Broker, events: Events) -> None:

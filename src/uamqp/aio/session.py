@@ -83,8 +83,9 @@ class Session:
     def _ended(self, endpoint: SessionEndpoint, error: AMQPError | None) -> None:
         """The endpoint ended; bring the session back where that is wanted."""
         repair = self._connection._repair
-        if repair is not None and self in self._connection._sessions:
-            if repair.recovers(error) and endpoint is self._endpoint:
+        # The one of an attempt that was given up may end long after that, and means nothing.
+        if repair is not None and endpoint is self._endpoint and self in self._connection._sessions:
+            if repair.recovers(error):
                 self._suspended = True
                 repair.begin(error)
             elif not self._suspended:
