@@ -147,6 +147,10 @@ def test_a_run_where_nothing_can_go_out() -> None:
     ended.detach()
     wire.run()
     assert ended.send_run([BODY]) == []
+    # `send` says what is wrong.
+    unsettled, _ = wire.sender(name="unsettled", credit=4, sender_settle_mode=0)
+    assert unsettled.send_run([BODY], True) == []
+    assert len(unsettled.send_run([BODY], False)) == 1
 
 
 def test_without_credit_messages_wait_and_others_do_not() -> None:
