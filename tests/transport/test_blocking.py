@@ -306,6 +306,14 @@ def test_only_an_answer_is_looked_for(connection: Connection, monkeypatch: pytes
     assert polls.count
 
 
+def test_who_has_no_time_does_not_sleep(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = connection.receiver("q")
+    polls = Polls(monkeypatch)
+    with pytest.raises(OperationTimeout):
+        receiver.receive(timeout=0)
+    assert polls.count == 0
+
+
 def test_another_thread_takes_the_lead(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     sender = connection.sender("late")
     first, second = connection.receiver("early"), connection.receiver("late")

@@ -432,9 +432,9 @@ class BlockingDriver(Driver):
                 self._poller.register(stream, select.POLLIN | (select.POLLOUT if self._leader_writes else 0))
             if self._wakeup_read >= 0:
                 self._poller.register(self._wakeup_read, select.POLLIN)
-        # Rounded up, not to come back just before the time.
         looks, self._spoke = _LOOKS if self._spoke and delay else 0, False
-        return self._poller, int(delay * 1000) + 1, looks
+        # Rounded up, not to come back just before the time.
+        return self._poller, int(delay * 1000) + 1 if delay else 0, looks
 
     def _follow(self, task: _Task) -> None:
         """Sleep until the task can go on, a timer is due, or there is no leader."""
