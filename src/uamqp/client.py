@@ -64,8 +64,9 @@ class AMQPClient(Blocking, AMQPClientAsync):
 
     def _driver(self) -> BlockingDriver:
         current = self._current
-        if current is not None and current._blocking is not None:
-            return current._blocking
+        driver = None if current is None else current._blocking
+        if driver is not None:
+            return driver
         with self._guard:
             if self._current is None and self._shutdown:
                 # The coroutine will say that the client is closed; that needs no connection.

@@ -155,7 +155,8 @@ class Sender(Link):
                 async for message in messages:
                     if not batch.send(message, settled) and not await batch.next_turn(seconds):
                         break
-            elif isinstance(messages, (list, tuple)):
+            elif type(messages) in (list, tuple):
+                assert isinstance(messages, (list, tuple))
                 position = 0
                 while position < len(messages):
                     position = batch.send_run(messages, position, settled)
@@ -200,6 +201,8 @@ class _Batch:
         self._done = 0
         self._failures: dict[int, AMQPError] = {}
         self._left_in_turn = _TURN
+        #: Messages of a sequence that are encoded ahead.
+        self._ahead = _TURN
         self._link_ended = False
 
     def send(self, message: Message | Any, settled: bool, payload: bytes | None = None) -> bool:
@@ -233,7 +236,7 @@ class _Batch:
         payloads: list[bytes] = []
         # What is wrong with one that cannot be encoded, `send` finds out.
         with suppress(Exception):
-            for message in messages[begin : begin + min(endpoint.room, self._left_in_turn)]:
+            for message in messages[begin : begin + min(endpoint.room, self._left_in_turn, self._ahead)]:
                 if type(message) is not bytes and isinstance(message, Message) and message.message_format:
                     break
                 payloads.append(encode_message(message))
@@ -241,6 +244,8 @@ class _Batch:
                     # It does not go at once, nor does what comes after it.
                     break
         sent = endpoint.send_run(payloads, settled, self)
+        # What was encoded in vain is encoded again: there should not be much of it.
+        self._ahead = max(1, len(sent)) if len(sent) < len(payloads) else min(_TURN, 2 * self._ahead)
         if not sent:
             self.send(messages[begin], settled, payloads[0] if payloads else None)
             return begin + 1

@@ -200,6 +200,7 @@ class SendClientAsync(AMQPClientAsync):
         if delivery is None:
             gathered = self._queue([messages])
         else:
+            handler: MessageSenderAsync = self.message_handler
             await delivery.link.context._settled(delivery, None)
             pending = self._pending_messages
             if (
@@ -212,9 +213,15 @@ class SendClientAsync(AMQPClientAsync):
                 del pending[messages]
                 messages.state = _DONE
                 messages._response = ALREADY_SETTLED
+                if pending:
+                    # Of others that nobody waits for any more, say.
+                    self._collect(in_order=True)
                 return
             gathered = [messages]
-        await self._send(gathered, close_on_done)
+            if pending.get(messages) is delivery:
+                await self._wait_for(handler, messages, None)
+        if delivery is None or messages.state not in constants.DONE_STATES:
+            await self._send(gathered, close_on_done)
         failed: dict[Message, Any] = {m: m._response for m in gathered if m.state is MessageState.SendFailed}
         if failed:
             info = {"total_messages": len(gathered), "number_failed": len(failed), "failed_messages": failed}
@@ -334,7 +341,7 @@ class SendClientAsync(AMQPClientAsync):
         while waiting and self._under_way < _WINDOW:
             if not self._msg_timeout and len(waiting) > 1:
                 # All that are plain and can go out at once, which is nearly always the case.
-                plain = map(Message._plain_payload, islice(waiting, min(endpoint.room, _WINDOW - self._under_way)))
+                plain = map(Message._plain_payload, islice(waiting, _WINDOW - self._under_way))
                 for delivery in endpoint.send_run(plain, presettled):
                     message = waiting.popleft()
                     message.state = _SENT

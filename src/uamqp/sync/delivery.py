@@ -65,10 +65,11 @@ class Together:
 
 
 class IncomingDelivery(_Delivery):
-    """As `uamqp.aio.IncomingDelivery`; settling writes at once, so that nothing waits for the next call.
+    """As `uamqp.aio.IncomingDelivery`; what is said of a delivery is written at once, and waits for no other call.
 
-    What is said within a millisecond of deliveries that came with one `receive_many` goes out together: with the word
-    on the last of them, with any other call, or 50 ms later.
+    But what is said within a millisecond of deliveries that came with one `receive_many` goes out together: with the
+    word on the last of them, with any other call, when the program ends, or 50 ms later. A process that is killed
+    takes it along, and the peer delivers these again.
     """
 
     _aio: aio.IncomingDelivery

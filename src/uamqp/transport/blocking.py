@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, LocalProtocolError
-from .driver import INBOX, LARGE, BackgroundTask, Deadlines, Driver, Waiter
+from .driver import INBOX, LARGE, READ_SIZE, BackgroundTask, Deadlines, Driver, Waiter
 from .stream_opening import StreamOpening
 from .tunnel import SocketTunnel
 from .watch import WATCH
@@ -40,10 +40,11 @@ _HIGH_WATER: Final = 1024 * 1024
 _LONGEST_WAIT: Final = 86_400.0
 #: Seconds after which a call looks first what came while nobody did.
 _UNSEEN: Final = 0.05
+_PROCESSORS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 #: How often who has just written looks for the answer before it sleeps: some 40 µs. A peer that is near answers in less
 #: time than it takes the system to let a thread sleep and wake it: one message at a time, with an outcome for each, is
 #: 1.2 to 1.4 times as fast. On a single processor the peer would wait meanwhile.
-_LOOKS: Final = 40 if (os.cpu_count() or 1) > 1 else 0
+_LOOKS: Final = 40 if _PROCESSORS > 1 else 0
 #: Seconds after a write in which words on deliveries wait for others that follow.
 _TOGETHER: Final = 0.001
 #: Timers, cancelled ones included, that are worth a tidying up.
@@ -301,7 +302,7 @@ class BlockingDriver(Driver):
                     self._finish_step()
                 elif not self._held:
                     self._held = True
-                    WATCH.expect(due)
+                    WATCH.hold(self, due)
 
     def _check_caller(self, coroutine: Coroutine[Any, Any, Any] | None) -> None:
         problem = ""
@@ -427,11 +428,13 @@ class BlockingDriver(Driver):
             return None, 0, 0
         polled = (stream, self._wakeup_read, self._leader_writes)
         if polled != self._polled:
-            self._poller, self._polled = select.poll(), polled
+            poller = select.poll()
             if stream is not None:
-                self._poller.register(stream, select.POLLIN | (select.POLLOUT if self._leader_writes else 0))
+                poller.register(stream, select.POLLIN | (select.POLLOUT if self._leader_writes else 0))
             if self._wakeup_read >= 0:
-                self._poller.register(self._wakeup_read, select.POLLIN)
+                poller.register(self._wakeup_read, select.POLLIN)
+            # Not before it is complete: an interrupt may come in between.
+            self._poller, self._polled = poller, polled
         looks, self._spoke = _LOOKS if self._spoke and delay else 0, False
         # Rounded up, not to come back just before the time.
         return self._poller, int(delay * 1000) + 1 if delay else 0, looks
@@ -562,10 +565,7 @@ class BlockingDriver(Driver):
             return
         while True:
             try:
-                if isinstance(stream, SocketTunnel):
-                    data = stream.recv(len(INBOX.buffer))
-                else:
-                    data = INBOX.take(stream.recv_into(INBOX.buffer))
+                data = stream.recv(READ_SIZE) if isinstance(stream, SocketTunnel) else INBOX.read(stream.recv_into)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 if isinstance(stream, SocketTunnel) and stream.heard:
                     engine.last_received = time.monotonic()
@@ -579,11 +579,13 @@ class BlockingDriver(Driver):
             engine.last_received = time.monotonic()
             engine.receive_data(data)
             # A plain socket has given all there was; others may keep more in a buffer of their own.
-            if len(data) < len(INBOX.buffer) and not (isinstance(stream, _BUFFERED) and stream.pending()):
+            if len(data) < READ_SIZE and not (isinstance(stream, _BUFFERED) and stream.pending()):
                 return
 
     def _write(self) -> None:
-        self._held = False
+        if self._held:
+            self._held = False
+            WATCH.let_go(self)
         engine = self._engine
         if engine is None:
             return
@@ -635,6 +637,7 @@ class BlockingDriver(Driver):
         stream, self._socket = self._socket, None
         if stream is None:
             return
+        self._polled = None
         self._drop_unsent()
         if self._engine_timer is not None:
             self._engine_timer.cancel()

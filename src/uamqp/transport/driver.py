@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+#: Bytes of one read, at most.
+READ_SIZE: Final = 262_144
+_NOTHING: Final = memoryview(b"")
+
+
 class _Inbox(threading.local):
     """Where a thread reads into, whatever it reads: a copy of what came is made before anything else happens.
 
@@ -27,11 +32,21 @@ class _Inbox(threading.local):
     """
 
     def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(262_144))
+        self.buffer = memoryview(bytearray(READ_SIZE))
 
     def take(self, count: int) -> bytes:
         """What was read."""
         return bytes(self.buffer[:count])
+
+    def read(self, recv_into: Callable[[memoryview], int]) -> bytes:
+        """Read, and give what was read; a finalizer or signal handler that comes in between may read, too."""
+        buffer, self.buffer = self.buffer, _NOTHING
+        if not buffer:
+            buffer = memoryview(bytearray(READ_SIZE))
+        try:
+            return bytes(buffer[: recv_into(buffer)])
+        finally:
+            self.buffer = buffer
 
 
 INBOX: Final = _Inbox()

@@ -33,6 +33,8 @@ class Watch:
 
     def __init__(self) -> None:
         self._drivers: weakref.WeakSet[Watched] = weakref.WeakSet()
+        #: Those that have something to write, however little anybody else knows of them.
+        self._holding: set[Watched] = set()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         #: When the thread will look next; None: when it is told to.
@@ -70,10 +72,21 @@ class Watch:
             while due:
                 due.pop().keep_alive()
 
-    def finish(self) -> None:
-        """The program ends: let the connections write what they hold."""
+    def hold(self, driver: Watched, when: float) -> None:
+        """The connection has something to write at that time, which must not be lost with it."""
         with self._changed:
-            drivers = list(self._drivers)
+            self._holding.add(driver)
+        self.expect(when)
+
+    def let_go(self, driver: Watched) -> None:
+        """It is written."""
+        with self._changed:
+            self._holding.discard(driver)
+
+    def finish(self) -> None:
+        """The program ends: let connections write what they hold."""
+        with self._changed:
+            drivers = list(self._holding)
         for driver in drivers:
             driver.keep_alive()
 
