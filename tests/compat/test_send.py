@@ -801,3 +801,33 @@ async def test_redirect(broker: Broker) -> None:
             with pytest.raises(ValueError, match="shared connection"):
                 await client.redirect_async(redirect, connection.auth)
             await client.close_async()
+
+
+async def test_a_message_that_was_accepted_while_the_client_was_closed(broker: Broker) -> None:
+    client = SendClientAsync(f"{broker.url}/q")
+    await client.send_message_async(Message("first"))
+    client.queue_message(Message("queued"))
+    closing = asyncio.create_task(client.send_all_messages_async())
+    await asyncio.sleep(0)
+    message = Message("last")
+    await client.send_message_async(message)
+    assert message.state is MessageState.SendComplete
+    assert await closing == [MessageState.SendComplete]
+    assert sorted(await bodies(broker, "q")) == [b"first", b"last", b"queued"]
+
+
+async def test_messages_that_nobody_waits_for_any_more_get_their_outcome(broker: Broker) -> None:
+    told: list[MessageSendResult] = []
+    async with SendClientAsync(f"{broker.url}/q") as client:
+        await client.send_message_async(Message("first"))
+        for _ in range(10):
+            message = Message("cancelled")
+            message.on_send_complete = lambda result, error: told.append(result)
+            sending = asyncio.create_task(client.send_message_async(message))
+            await asyncio.sleep(0)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            await client.send_message_async(Message("next"))
+        assert not client.messages_pending()
+    assert told == [MessageSendResult.Ok] * 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 from uamqp.broker import Broker
 from uamqp.sync import Receiver, connect
 from uamqp.transport import blocking
+from uamqp.transport.watch import WATCH
 
 from ..aio.peers import BOUND
 
@@ -108,6 +110,24 @@ def test_what_is_held_goes_out_without_another_call(
     first.accept()
     assert first._driver._held
     eventually(lambda: left(broker) == 9)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_what_is_held_outlives_its_connection(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "_TOGETHER", 0.2)
+
+    def accept_one() -> None:
+        connection = connect(broker.url, timeout=BOUND)
+        connection.sender("q").send_many(range(10))
+        first, *_ = connection.receiver("q").receive_many(10)
+        first.accept()
+        assert first._driver._held
+
+    accept_one()
+    gc.collect()
+    # What was not accepted comes back, as the connection is gone then.
+    eventually(lambda: left(broker) == 9)
+    eventually(lambda: not WATCH._holding)
 
 
 _PROGRAM = """
