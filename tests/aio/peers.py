@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -22,6 +23,14 @@ from uamqp.transport.event_loop import EventLoopDriver
 
 #: Seconds after which what does not come true is a failure; no test waits so long when all is well.
 BOUND = 10.0
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """`eventually`, for blocking tests."""
+    deadline = time.monotonic() + BOUND
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 async def eventually(condition: Callable[[], Any]) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,7 +14,7 @@ from uamqp.sync import Receiver, connect
 from uamqp.transport import blocking
 from uamqp.transport.watch import WATCH
 
-from ..aio.peers import BOUND
+from ..aio.peers import BOUND, wait_until
 
 
 @pytest.fixture
@@ -43,13 +42,6 @@ def left(broker: Broker) -> int:
     return broker.call(lambda: broker.queue("q").length)
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + BOUND
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.mark.usefixtures("patient")
 def test_words_on_deliveries_that_came_together_go_out_together(broker: Broker, receiver: Receiver) -> None:
     deliveries = receiver.receive_many(10)
@@ -61,7 +53,7 @@ def test_words_on_deliveries_that_came_together_go_out_together(broker: Broker, 
     assert left(broker) == 10
     deliveries[9].accept()
     assert not driver._held
-    eventually(lambda: left(broker) == 0)
+    wait_until(lambda: left(broker) == 0)
 
 
 @pytest.mark.usefixtures("patient")
@@ -73,7 +65,7 @@ def test_a_word_on_a_delivery_that_came_alone_goes_out_at_once(how: str, broker:
         assert not delivery._driver._held
         if number == 8:
             break
-    eventually(lambda: left(broker) == 1)
+    wait_until(lambda: left(broker) == 1)
 
 
 @pytest.mark.usefixtures("patient")
@@ -82,7 +74,7 @@ def test_any_other_call_takes_along_what_is_held(broker: Broker, receiver: Recei
     first.accept()
     assert len(others) == 9
     receiver.flow(1)
-    eventually(lambda: left(broker) == 9)
+    wait_until(lambda: left(broker) == 9)
 
 
 @pytest.mark.usefixtures("patient")
@@ -91,10 +83,10 @@ def test_nothing_is_held_while_another_thread_waits(broker: Broker, receiver: Re
     driver = first._driver
     waiting = threading.Thread(target=lambda: receiver.receive(timeout=BOUND).accept())
     waiting.start()
-    eventually(lambda: driver._leader is not None)
+    wait_until(lambda: driver._leader is not None)
     first.accept()
     assert not driver._held
-    eventually(lambda: left(broker) == len(others))
+    wait_until(lambda: left(broker) == len(others))
     with connect(broker.url, timeout=BOUND) as connection:
         connection.sender("q").send("for the thread")
     waiting.join(BOUND)
@@ -108,7 +100,7 @@ def test_what_is_held_goes_out_without_another_call(
     first, *_ = receiver.receive_many(10)
     first.accept()
     assert first._driver._held
-    eventually(lambda: left(broker) == 9)
+    wait_until(lambda: left(broker) == 9)
 
 
 def test_what_holds_something_is_not_forgotten(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +109,7 @@ def test_what_holds_something_is_not_forgotten(receiver: Receiver, monkeypatch: 
     first, *_ = receiver.receive_many(10)
     first.accept()
     assert first._driver in WATCH._holding
-    eventually(lambda: first._driver not in WATCH._holding)
+    wait_until(lambda: first._driver not in WATCH._holding)
 
 
 _PROGRAM = """
@@ -139,4 +131,4 @@ def test_what_is_held_goes_out_when_the_program_ends(broker: Broker) -> None:
     command = [sys.executable, "-W", "ignore", "-c", _PROGRAM, broker.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    eventually(lambda: left(broker) == 5)
+    wait_until(lambda: left(broker) == 5)

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -28,7 +28,7 @@ from uamqp.transport.address import parse_url
 from uamqp.transport.blocking import BlockingDriver
 from uamqp.transport.driver import wake
 
-from ..aio.peers import BOUND, Peer, threaded_server
+from ..aio.peers import BOUND, Peer, threaded_server, wait_until
 from .test_event_loop import closed_port, full_port
 
 
@@ -42,13 +42,6 @@ def broker() -> Iterator[Broker]:
 def connection(broker: Broker) -> Iterator[Connection]:
     with connect(broker.url, timeout=BOUND) as connection:
         yield connection
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + BOUND
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 class Polls:

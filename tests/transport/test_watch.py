@@ -16,19 +16,12 @@ from uamqp.sync import Recovery, connect
 from uamqp.transport import stream_opening
 from uamqp.transport.watch import WATCH, Watch
 
-from ..aio.peers import BOUND, Peer, threaded_server
+from ..aio.peers import BOUND, Peer, threaded_server, wait_until
 
 
 def asking() -> Peer:
     """A peer that wants heartbeats."""
     return Peer(settings={"idle_timeout": 1.0})
-
-
-def wait_until(condition: object) -> None:
-    deadline = time.monotonic() + BOUND
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_heartbeats_go_out_while_the_program_does_something_else() -> None:

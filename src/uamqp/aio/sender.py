@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..codec.definitions import ACCEPTED
@@ -201,8 +200,8 @@ class _Batch:
         self._done = 0
         self._failures: dict[int, AMQPError] = {}
         self._left_in_turn = _TURN
-        #: Messages of a sequence that are encoded ahead.
-        self._ahead = _TURN
+        #: The message of a run that was encoded last.
+        self._encoded: bytes | None = None
         self._link_ended = False
 
     def send(self, message: Message | Any, settled: bool, payload: bytes | None = None) -> bool:
@@ -228,30 +227,35 @@ class _Batch:
         return not self.turn_is_over
 
     def send_run(self, messages: Sequence[Message | Any], begin: int, settled: bool) -> int:
-        """Send the next messages of a sequence, as many as can go out at once, or one; returns where the rest begins.
+        """Send the next messages of a sequence that can go out at once, and one that cannot; where the rest begins.
 
         As nothing of the program runs between them, all that `send` looks at is looked at once: 1.3 times as fast.
         """
         endpoint = self._sender._endpoint
-        payloads: list[bytes] = []
-        # What is wrong with one that cannot be encoded, `send` finds out.
-        with suppress(Exception):
-            for message in messages[begin : begin + min(endpoint.room, self._left_in_turn, self._ahead)]:
-                if type(message) is not bytes and isinstance(message, Message) and message.message_format:
-                    break
-                payloads.append(encode_message(message))
-                if len(payloads[-1]) > endpoint.small:
-                    # It does not go at once, nor does what comes after it.
-                    break
-        sent = endpoint.send_run(payloads, settled, self)
-        # What was encoded in vain is encoded again: there should not be much of it.
-        self._ahead = max(1, len(sent)) if len(sent) < len(payloads) else min(_TURN, 2 * self._ahead)
-        if not sent:
-            self.send(messages[begin], settled, payloads[0] if payloads else None)
-            return begin + 1
+        self._encoded = None
+        run = messages[begin : begin + max(1, min(endpoint.room, self._left_in_turn))]
+        sent = endpoint.send_run(self._payloads(run), settled, self)
         self._open += sent
         self._left_in_turn -= len(sent)
-        return begin + len(sent)
+        if len(sent) == len(run):
+            return begin + len(sent)
+        # The one that ended the run was encoded, unless there was no room for it or something is wrong with it.
+        payload = None if sent and sent[-1].payload is self._encoded else self._encoded
+        self.send(run[len(sent)], settled, payload)
+        return begin + len(sent) + 1
+
+    def _payloads(self, messages: Sequence[Message | Any]) -> Iterator[bytes]:
+        """The encoded messages, up to one of a format of its own or one that cannot be encoded."""
+        for message in messages:
+            self._encoded = None
+            if type(message) is not bytes and isinstance(message, Message) and message.message_format:
+                return
+            try:
+                self._encoded = encode_message(message)
+            except Exception:
+                # `send` finds out what it is.
+                return
+            yield self._encoded
 
     @property
     def turn_is_over(self) -> bool:

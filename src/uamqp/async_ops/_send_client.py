@@ -196,31 +196,14 @@ class SendClientAsync(AMQPClientAsync):
             ClientMessageError: it did not get through; it is a `MessageSendFailed` too.
             LinkDetach, AMQPConnectionError, …: as `send_all_messages_async`.
         """
-        delivery = None if close_on_done else self._send_alone(messages)
-        if delivery is None:
-            gathered = self._queue([messages])
-        else:
-            handler: MessageSenderAsync = self.message_handler
-            await delivery.link.context._settled(delivery, None)
-            pending = self._pending_messages
-            if (
-                delivery.state is ACCEPTED
-                and messages.on_send_complete is None
-                and pending.get(messages) is delivery
-                and delivery.settled
-            ):
-                # `_finish` in line, for what becomes of nearly all messages.
-                del pending[messages]
-                messages.state = _DONE
-                messages._response = ALREADY_SETTLED
-                if pending:
-                    # Of others that nobody waits for any more, say.
-                    self._collect(in_order=True)
-                return
+        if not close_on_done and self._send_alone(messages):
             gathered = [messages]
-            if pending.get(messages) is delivery:
-                await self._wait_for(handler, messages, None)
-        if delivery is None or messages.state not in constants.DONE_STATES:
+            await self._wait_for(self.message_handler, messages, None)
+            if messages.state not in constants.DONE_STATES:
+                # It is to be sent again.
+                await self._send(gathered, close_on_done)
+        else:
+            gathered = self._queue([messages])
             await self._send(gathered, close_on_done)
         failed: dict[Message, Any] = {m: m._response for m in gathered if m.state is MessageState.SendFailed}
         if failed:
@@ -228,8 +211,8 @@ class SendClientAsync(AMQPClientAsync):
             last = failed[next(reversed(failed))]
             raise errors.ClientMessageError(last, info=info) from last
 
-    def _send_alone(self, message: Message) -> OutgoingDelivery | None:
-        """Send one plain message, where none waits for its turn and all is as it was the last time; None where not.
+    def _send_alone(self, message: Message) -> bool:
+        """Send one plain message, where none waits for its turn and all is as it was the last time; False where not.
 
         A short way: blocking programs that send one by one are 1.4 times as fast with it.
         """
@@ -247,15 +230,14 @@ class SendClientAsync(AMQPClientAsync):
             or not handler._is_attached
             or (payload := message._plain_payload()) is None
         ):
-            return None
+            return False
         self._check_loop()
         sent: list[OutgoingDelivery] = handler._attached()._endpoint.send_run([payload], self._presettled(handler))
-        if not sent:
-            return None
-        message.idle_time = monotonic() * 1000
-        message.state = _SENT
-        self._pending_messages[message] = sent[0]
-        return sent[0]
+        for delivery in sent:
+            message.idle_time = monotonic() * 1000
+            message.state = _SENT
+            self._pending_messages[message] = delivery
+        return bool(sent)
 
     async def wait_async(self) -> None:
         """Send all that is queued, also what is queued meanwhile, and wait for the outcomes."""
@@ -290,11 +272,16 @@ class SendClientAsync(AMQPClientAsync):
     async def _wait_for(self, sender: MessageSenderAsync, message: Message, seconds: float | None) -> None:
         delivery = self._pending_messages[message]
         assert delivery is not None
-        failure = await sender._outcome(delivery, seconds)
+        if seconds is None:
+            await delivery.link.context._settled(delivery, None)
+        # Nearly all are accepted then, and there is nothing to ask for.
+        accepted = delivery.settled and delivery.state is ACCEPTED
+        failure = None if accepted else await sender._outcome(delivery, seconds)
         # Another task may have waited for the same message and been faster.
         if self._pending_messages.get(message) is delivery:
             self._finish(message, failure)
-        self._collect(in_order=True)
+        if self._pending_messages:
+            self._collect(in_order=True)
 
     @property
     def _under_way(self) -> int:

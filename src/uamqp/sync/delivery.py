@@ -80,11 +80,9 @@ class IncomingDelivery(_Delivery):
 
     def _say(self, function: Callable[..., None], *args: Any, **kwargs: Any) -> None:
         together, self._together = self._together, None
-        if together is None:
-            self._driver.call(function, *args, **kwargs)
-        else:
+        if together is not None:
             together.left -= 1
-            self._driver.settle(together.left > 0, function, *args, **kwargs)
+        self._driver.call(function, *args, more=together is not None and together.left > 0, **kwargs)
 
     @property
     def tag(self) -> bytes:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, LocalProtocolError
-from .driver import INBOX, LARGE, READ_SIZE, BackgroundTask, Deadlines, Driver, Waiter
+from .driver import BackgroundTask, Deadlines, Driver, Waiter
+from .pieces import INBOX, READ_SIZE, pieces_of
 from .stream_opening import StreamOpening
 from .tunnel import SocketTunnel
 from .watch import WATCH
@@ -45,7 +46,7 @@ _PROCESSORS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffin
 #: time than it takes the system to let a thread sleep and wake it: one message at a time, with an outcome for each, is
 #: 1.2 to 1.4 times as fast. On a single processor the peer would wait meanwhile.
 _LOOKS: Final = 40 if _PROCESSORS > 1 else 0
-#: Seconds after a write in which words on deliveries wait for others that follow.
+#: Seconds after a write in which what is said waits for what follows it.
 _TOGETHER: Final = 0.001
 #: Timers, cancelled ones included, that are worth a tidying up.
 _MANY_TIMERS: Final = 64
@@ -271,23 +272,12 @@ class BlockingDriver(Driver):
             raise task.error
         return task.result  # type: ignore[no-any-return]
 
-    def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Call something of the client that does not wait, and write what comes of it."""
-        if self.stepping == threading.get_ident():
-            return function(*args, **kwargs)
-        self._check_caller(None)
-        with self._lock:
-            try:
-                self._look()
-                return function(*args, **kwargs)
-            finally:
-                self._finish_step()
+    def call(self, function: Callable[..., T], *args: Any, more: bool = False, **kwargs: Any) -> T:
+        """Call something of the client that does not wait, and write what comes of it.
 
-    def settle(self, more: bool, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Call something that says a word on a delivery: as `call`, but words in quick succession go out together.
-
-        Where `more` words are to follow, one may wait for them for a moment; it goes with the next call whatever that
-        is, or the watch sees to it. Where each was written at once, receiving took four times as long.
+        Where `more` such calls are about to follow, it may be held back a moment for them to go out with it: it goes
+        with the next call whatever that is, or the watch sees to it. Where each word on a delivery was written at once,
+        receiving took four times as long.
         """
         if self.stepping == threading.get_ident():
             return function(*args, **kwargs)
@@ -592,10 +582,9 @@ class BlockingDriver(Driver):
         while True:
             chunks = engine.data_to_send()
             if chunks and self._socket is not None:
-                if len(chunks) > 1 and max(map(len, chunks[-2:])) < LARGE:
-                    chunks = [b"".join(chunks)]
-                self._unsent += map(memoryview, chunks)
-                self._unsent_size += sum(map(len, chunks))
+                pieces = pieces_of(chunks)
+                self._unsent += map(memoryview, pieces)
+                self._unsent_size += sum(map(len, pieces))
             if self._unsent:
                 self._send()
             if self._unsent_size > _HIGH_WATER:

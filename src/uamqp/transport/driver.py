@@ -6,7 +6,6 @@ The coroutines in `uamqp.aio` await nothing but waiters of their driver, so the 
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -17,41 +16,6 @@ if TYPE_CHECKING:
     from .route import Route
 
 T = TypeVar("T")
-
-
-#: Bytes of one read, at most.
-READ_SIZE: Final = 262_144
-_NOTHING: Final = memoryview(b"")
-
-
-class _Inbox(threading.local):
-    """Where a thread reads into, whatever it reads: a copy of what came is made before anything else happens.
-
-    For a new piece of memory with each read the allocator asks the system, and gives it back, each time: sending one
-    message at a time took 1.3 times as long, receiving small ones 1.1 to 1.4 times.
-    """
-
-    def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(READ_SIZE))
-
-    def take(self, count: int) -> bytes:
-        """What was read."""
-        return bytes(self.buffer[:count])
-
-    def read(self, recv_into: Callable[[memoryview], int]) -> bytes:
-        """Read, and give what was read; a finalizer or signal handler that comes in between may read, too."""
-        buffer, self.buffer = self.buffer, _NOTHING
-        if not buffer:
-            buffer = memoryview(bytearray(READ_SIZE))
-        try:
-            return bytes(buffer[: recv_into(buffer)])
-        finally:
-            self.buffer = buffer
-
-
-INBOX: Final = _Inbox()
-#: From this size on a piece of output is written as it is instead of being copied into one write with others.
-LARGE: Final = 65_536
 
 
 class Waiter(Protocol):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import AMQPError, ConnectionLost, OperationTimeout
-from .driver import ADDRESS_PATIENCE, INBOX, LARGE, BackgroundTask, Deadlines, Driver, Timer
+from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Timer
 from .http import MAX_HEAD
+from .pieces import INBOX, pieces_of
 from .proxy import http_connect, socks_connect
 from .stall import StallWatch
 from .tunnel import TransportTunnel
@@ -270,16 +271,12 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
             if transport.is_closing():
                 continue
             wrote = True
-            if len(chunks) == 1:
-                transport.write(chunks[0])
-            elif max(map(len, chunks[-2:])) >= LARGE:
-                if _COPIES_LINES and not isinstance(transport, TransportTunnel):
-                    for chunk in chunks:
-                        transport.write(chunk)
-                else:
-                    transport.writelines(chunks)
+            pieces = pieces_of(chunks)
+            if len(pieces) > 1 and (not _COPIES_LINES or isinstance(transport, TransportTunnel)):
+                transport.writelines(pieces)
             else:
-                transport.write(b"".join(chunks))
+                for piece in pieces:
+                    transport.write(piece)
         if wrote:
             engine.wrote(self.loop.time())
         if engine.closed and not transport.is_closing():
