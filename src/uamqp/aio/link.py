@@ -219,15 +219,20 @@ class Link:
         """Wait until the peer settled the delivery, beside others that do; False where time ran out."""
         if delivery.settled:
             return True
-        crowd = delivery.waiter
-        if crowd is None:
-            crowd = delivery.waiter = _Crowd()
         waiter = self._driver.waiter()
-        crowd.append(waiter)
+        if (others := delivery.waiter) is None:
+            delivery.waiter = waiter
+        elif isinstance(others, _Crowd):
+            others.append(waiter)
+        else:
+            delivery.waiter = _Crowd((others, waiter))
         try:
             return await (waiter if seconds is None else self._driver.wait(waiter, seconds))
         finally:
-            crowd.remove(waiter)
+            if delivery.waiter is waiter:
+                delivery.waiter = None
+            else:
+                delivery.waiter.remove(waiter)
 
     async def __aenter__(self) -> Self:
         return self

@@ -478,7 +478,7 @@ class ConnectionEndpoint:
 
     def _parse(self, data: bytes, pos: int) -> None:
         size = len(data)
-        while self._expects_header():
+        while self.remote_open is None and self._expects_header():
             if size - pos < 8:
                 if not AMQP_HEADER.startswith(data[pos : min(size, pos + 4)]):
                     self._bad_header(data[pos:])

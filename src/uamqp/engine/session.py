@@ -550,11 +550,14 @@ class SessionEndpoint:
         if first != last and distance(first, last) < 0:
             raise SessionViolation(INVALID_FIELD, f"a disposition from {first} back to {last}")
         if role:
-            if settled or state is not None:
-                looked_at, done = self._on_outcomes(first, last, settled, state)
-                self._account(looked_at - done)
+            if not settled and state is None:
+                return
+            looked_at, done = self._on_outcomes(first, last, settled, state)
         elif settled:
             looked_at, done = self._on_sender_disposition(first, last)
+        else:
+            return
+        if done < looked_at:
             self._account(looked_at - done)
 
     def _account(self, in_vain: int) -> None:

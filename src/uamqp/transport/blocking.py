@@ -8,16 +8,17 @@ socket, without the lock; the others follow: they sleep until their coroutine ca
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import socket
 import ssl
 import threading
 import time
+from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from heapq import heapify, heappop, heappush
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
@@ -206,8 +207,7 @@ class BlockingDriver(Driver):
         #: When the stream was last looked at.
         self._turned = 0.0
         self._tasks: list[_Task] = []
-        self._unsent: deque[memoryview] = deque()
-        self._unsent_size = 0
+        self._unsent: deque[bytes | memoryview] = deque()
         #: When something was written last, and whether there is something that waits for others to go out with.
         self._wrote = 0.0
         self._held = False
@@ -258,8 +258,11 @@ class BlockingDriver(Driver):
                 # The lock is not held here, except by a call inside another one: other threads go on.
                 if outside is not None:
                     outside.call()
-                elif poller is not None and not any(poller.poll(0) for _ in range(looks)):
-                    poller.poll(milliseconds)
+                elif poller is not None:
+                    while looks and not poller.poll(0):
+                        looks -= 1
+                    if not looks:
+                        poller.poll(milliseconds)
         except BaseException as error:
             # An interrupt, as a rule. The connection survives it, except in the middle of the engine's work.
             with self._lock:
@@ -279,7 +282,7 @@ class BlockingDriver(Driver):
         with the next call whatever that is, or the watch sees to it. Where each word on a delivery was written at once,
         receiving took four times as long.
         """
-        if self.stepping == threading.get_ident():
+        if self.stepping == get_ident():
             return function(*args, **kwargs)
         self._check_caller(None)
         with self._lock:
@@ -298,7 +301,7 @@ class BlockingDriver(Driver):
         problem = ""
         if os.getpid() != self._pid:
             problem = "the connection was made before fork(); connect again in this process"
-        elif asyncio._get_running_loop() is None:
+        elif _get_running_loop() is None:
             return
         else:
             problem = "a blocking call would stop the running event loop; use uamqp.aio there"
@@ -486,7 +489,7 @@ class BlockingDriver(Driver):
 
     def _step(self, task: _Task) -> None:
         # Steps may be nested: a call from inside another one of the same thread.
-        before, self.stepping = self.stepping, threading.get_ident()
+        before, self.stepping = self.stepping, get_ident()
         try:
             task.step()
         finally:
@@ -577,17 +580,15 @@ class BlockingDriver(Driver):
             self._held = False
             WATCH.let_go(self)
         engine = self._engine
-        if engine is None:
+        if engine is None or not (engine.output_pending or self._unsent or engine.closed):
             return
         while True:
             chunks = engine.data_to_send()
             if chunks and self._socket is not None:
-                pieces = pieces_of(chunks)
-                self._unsent += map(memoryview, pieces)
-                self._unsent_size += sum(map(len, pieces))
+                self._unsent += pieces_of(chunks)
             if self._unsent:
                 self._send()
-            if self._unsent_size > _HIGH_WATER:
+            if self._unsent and sum(map(len, self._unsent)) > _HIGH_WATER:
                 engine.pause()
             elif engine.paused:
                 engine.resume()
@@ -605,21 +606,16 @@ class BlockingDriver(Driver):
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             except OSError as error:
-                self._drop_unsent()
+                self._unsent.clear()
                 engine.lose(error)
                 return
-            self._unsent_size -= sent
             self._spoke = True
             self._wrote = time.monotonic()
             engine.wrote(self._wrote)
             if sent == len(self._unsent[0]):
                 self._unsent.popleft()
             else:
-                self._unsent[0] = self._unsent[0][sent:]
-
-    def _drop_unsent(self) -> None:
-        self._unsent.clear()
-        self._unsent_size = 0
+                self._unsent[0] = memoryview(self._unsent[0])[sent:]
 
     def _hang_up(self) -> None:
         """Give the stream up; safe to call twice."""
@@ -627,7 +623,7 @@ class BlockingDriver(Driver):
         if stream is None:
             return
         self._polled = None
-        self._drop_unsent()
+        self._unsent.clear()
         if self._engine_timer is not None:
             self._engine_timer.cancel()
         self._let_go(stream)

@@ -43,6 +43,6 @@ INBOX: Final = _Inbox()
 
 def pieces_of(chunks: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
     """The output of an engine as it is to be written: in one piece, unless something large is in it."""
-    if len(chunks) > 1 and max(map(len, chunks[-2:])) < _LARGE:
+    if len(chunks) > 1 and len(chunks[-1]) < _LARGE and len(chunks[-2]) < _LARGE:
         return [b"".join(chunks)]
     return chunks

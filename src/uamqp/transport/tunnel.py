@@ -194,7 +194,7 @@ class SocketTunnel:
             raise layer.error or BlockingIOError()
         return payload
 
-    def send(self, data: memoryview) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         """Send all of it, or raise as a socket does that would block: then come again with the same."""
         if not self._taken:
             if self._layer.error is not None:
