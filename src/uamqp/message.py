@@ -67,8 +67,9 @@ class Message:
         on_send_complete: is called once with `MessageSendResult` and an exception, or None, when it was sent or failed.
     """
 
+    #: Of each message: Python is slow to read and write what the class has a member of an enum for.
+    state: MessageState
     # What holds until something else is said: nearly all of it, so that to make a message costs little.
-    state: MessageState = _NEW
     idle_time: float = 0
     retries: int = 0
     delivery_no: int | None = None
@@ -123,6 +124,7 @@ class Message:
             if settler is None:
                 self._is_settled()
             return
+        self.state = _NEW
         self._encoding = encoding
         if body_type is None and type(body) is bytes:
             self._body_value = body

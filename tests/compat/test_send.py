@@ -831,3 +831,22 @@ async def test_messages_that_nobody_waits_for_any_more_get_their_outcome(broker:
             await client.send_message_async(Message("next"))
         assert not client.messages_pending()
     assert told == [MessageSendResult.Ok] * 10
+
+
+@pytest.mark.parametrize("outcome", [Accepted(), RELEASED, Rejected(None)])
+async def test_several_tasks_wait_for_one_message(outcome: Any) -> None:
+    async with peer_server(giving(None)) as server, SendClientAsync(f"{server.url}/queue") as client:
+        message = Message("message")
+        told: list[MessageSendResult] = []
+        message.on_send_complete = lambda result, error: told.append(result)
+        await client.client_ready_async()
+        sending = asyncio.create_task(client.send_message_async(message))
+        waiting = [asyncio.create_task(client.wait_async()) for _ in range(3)]
+        await eventually(lambda: bool(server.peer.messages))
+        waiting.pop().cancel()
+        server.peer.messages[0].settle(outcome)
+        await asyncio.wait_for(asyncio.gather(sending, *waiting), BOUND)
+        assert message.state is OK
+        assert message.retries == (0 if isinstance(outcome, Accepted) else 1)
+        assert told == [MessageSendResult.Ok]
+        assert not client.messages_pending()
