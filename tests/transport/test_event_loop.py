@@ -228,6 +228,34 @@ async def test_one_write_for_what_is_sent_in_one_turn(serve: Serve) -> None:
         driver_of(connection).transport = writes._transport
 
 
+async def test_what_is_waited_for_alone_is_written_at_once(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        sender = await connection.sender("q")
+        writes = Writes(transport_of(connection))
+        driver_of(connection).transport = writes  # type: ignore[assignment]
+        sending = sender.send(b"x")
+        # As far as it comes before the loop has its turn.
+        waiter = sending.send(None)
+        assert len(writes.calls) == 1
+        await asyncio.wait([waiter], timeout=BOUND)
+        with pytest.raises(StopIteration):
+            sending.send(None)
+        # With others it goes out at the end of the turn, as does what nobody waits for.
+        await asyncio.gather(*(sender.send(b"x") for _ in range(100)))
+        assert len(writes.calls) == 3
+        for _ in range(100):
+            await sender.send(b"x", settled=True)
+        assert len(writes.calls) == 3
+        await eventually(lambda: len(server.peer.messages) == 201)
+        assert len(writes.calls) == 4
+        # What is to be written anyway takes it along.
+        sender.send_nowait(b"x", settled=True)
+        await sender.send(b"x")
+        assert len(writes.calls) == 5
+        driver_of(connection).transport = writes._transport
+
+
 async def test_one_write_for_what_is_settled_in_one_turn(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:

@@ -243,7 +243,7 @@ class SendClientAsync(AMQPClientAsync):
             return None
         self._check_loop()
         try:
-            delivery: OutgoingDelivery = sender._endpoint.send(payload, self._presettled(handler))
+            delivery: OutgoingDelivery = sender._send_now(payload, self._presettled(handler), 0)
         except exceptions.AMQPError:
             # The long way comes to the same, and knows what to make of it.
             return None

@@ -1,4 +1,7 @@
-"""The asyncio driver: a protocol of asyncio per connection, one write per turn of the loop, no threads, no polling."""
+"""The asyncio driver: a protocol of asyncio per connection, one write per turn of the loop, no threads, no polling.
+
+What somebody waits for alone is written before the end of the turn: see `Driver.at_once`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import AMQPError, ConnectionLost, OperationTimeout
@@ -21,6 +24,8 @@ from .tunnel import TransportTunnel
 if TYPE_CHECKING:
     from .layers import Layer
     from .route import Route
+
+T = TypeVar("T")
 
 #: Bytes that may wait in the loop's transport before the engine is told to wait.
 _HIGH_WATER: Final = 1024 * 1024
@@ -172,6 +177,15 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self.loop.call_soon(self._flush)
+
+    def at_once(self, function: Callable[..., T], *args: Any) -> T:
+        if self._flush_scheduled:
+            return function(*args)
+        self._flush_scheduled = True
+        try:
+            return function(*args)
+        finally:
+            self._flush()
 
     async def disconnect(self, timeout: float) -> None:
         for task in self._tasks - {asyncio.current_task()}:
