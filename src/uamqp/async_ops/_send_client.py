@@ -242,8 +242,9 @@ class SendClientAsync(AMQPClientAsync):
         ):
             return None
         self._check_loop()
+        send = sender._endpoint.send if self._pending_messages else sender._send_at_once
         try:
-            delivery: OutgoingDelivery = sender._send_now(payload, self._presettled(handler), 0)
+            delivery: OutgoingDelivery = send(payload, self._presettled(handler), 0)
         except exceptions.AMQPError:
             # The long way comes to the same, and knows what to make of it.
             return None
