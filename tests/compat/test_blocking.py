@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -471,3 +472,24 @@ def test_who_is_told_of_an_outcome_may_send_more(broker: Broker) -> None:
         states = client.send_all_messages(close_on_done=False)
     assert states == [MessageState.SendComplete] * 3
     assert broker.call(lambda: broker.queue("q").length) == 4
+
+
+@pytest.mark.parametrize("call", ["iterate", "batch", "callback"])
+def test_closing_ends_what_another_thread_waits_for(broker: Broker, call: str) -> None:
+    calls: dict[str, Callable[[ReceiveClient], object]] = {
+        "iterate": lambda client: list(client.receive_messages_iter()),
+        "batch": ReceiveClient.receive_message_batch,
+        "callback": lambda client: client.receive_messages(print),
+    }
+    for _ in range(4):
+        client = ReceiveClient(f"{broker.url}/empty")
+        client.open()
+        assert client.client_ready()
+        thread = threading.Thread(target=calls[call], args=(client,), daemon=True)
+        thread.start()
+        # Until it waits for the socket, or nearly so.
+        while client._driver()._leader is None:
+            time.sleep(0.001)
+        client.close()
+        thread.join(10)
+        assert not thread.is_alive()

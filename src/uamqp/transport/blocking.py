@@ -250,7 +250,7 @@ class BlockingDriver(Driver):
                         if task.can_go_on():
                             continue
                         waiting = True
-                        if self._leader is not None:
+                        if self._leader is not None or self._wakeup_read < 0:
                             self._follow(task)
                             continue
                         self._leader = task
@@ -415,8 +415,6 @@ class BlockingDriver(Driver):
         stream = self._socket
         delay = self._until_next_timer()
         self._leader_writes = bool(self._unsent)
-        if stream is None and not self._timers and not self._may_connect:
-            raise LocalProtocolError("the connection is closed")
         if isinstance(stream, _BUFFERED) and stream.pending():
             return None, 0, 0
         polled = (stream, self._wakeup_read, self._leader_writes)
@@ -433,12 +431,18 @@ class BlockingDriver(Driver):
         return self._poller, int(delay * 1000) + 1 if delay else 0, looks
 
     def _follow(self, task: _Task) -> None:
-        """Sleep until the task can go on, a timer is due, or there is no leader."""
+        """Sleep until the task can go on, a timer is due, or there is no leader.
+
+        Where there is no pipe there is no stream either, and nobody leads: what others do can still help.
+        """
+        delay = self._until_next_timer()
+        if self._leader is None and not self._timers and not self._followers and not self._may_connect:
+            raise LocalProtocolError("the connection is closed")
         self._followers.append(task)
         # Where the call is one inside another, this thread is in a step, and another one may begin its own meanwhile.
         stepping, self.stepping = self.stepping, 0
         try:
-            self._progress.wait(self._until_next_timer())
+            self._progress.wait(delay)
         finally:
             self.stepping = stepping
             self._followers.remove(task)
@@ -453,7 +457,7 @@ class BlockingDriver(Driver):
         if self._followers:
             if any(task.can_go_on() for task in self._followers):
                 self._progress.notify_all()
-            elif leader is None:
+            elif leader is None and self._wakeup_read >= 0:
                 self._progress.notify()
 
     def _interrupt_leader(self) -> None:
