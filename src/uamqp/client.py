@@ -290,12 +290,14 @@ class ReceiveClient(AMQPClient, ReceiveClientAsync):
                 except StopAsyncIteration:
                     return
         finally:
-            last = messages.current_message
-            if last is not None and messages.auto_complete:
-                last.accept()
-            self._auto_complete_again()
-            if self._shutdown_after_timeout:
-                self.close()
+            try:
+                last = messages.current_message
+                if last is not None and messages.auto_complete:
+                    last.accept()
+            finally:
+                self._auto_complete_again()
+                if self._shutdown_after_timeout:
+                    self.close()
 
 
 def send_message(target: Node, data: Any, auth: AMQPAuth | None = None, debug: bool = False) -> list[MessageState]:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from ._legacy import outgoing
+from .aio.arguments import expect
 from .aio.sas import sign
 from .c_uamqp.values import AMQPValue, wrap
 
@@ -44,6 +45,7 @@ def parse_connection_string(connect_str: str) -> dict[str, str]:
     Raises:
         ValueError: a part is not of that form; the text of the error has no values in it.
     """
+    expect("connect_str", connect_str, str, "a str")
     parts = {}
     for number, part in enumerate(connect_str.split(";"), 1):
         name, found, value = part.partition("=")

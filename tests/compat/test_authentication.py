@@ -361,6 +361,18 @@ def test_web_tokens_that_cannot_be_used() -> None:
         JWTTokenAuth(uri="amqps://host", token="token")
 
 
+@pytest.mark.parametrize("name", ["uri", "key_name", "shared_access_key"])
+def test_shared_access_keys_that_are_no_text(name: str) -> None:
+    arguments: Any = {"uri": "amqps://host/queue", "key_name": "name", "shared_access_key": "key", name: None}
+    with pytest.raises(TypeError, match=f"{name} must be a str, not NoneType"):
+        SASTokenAuth.from_shared_access_key(**arguments)
+
+
+def test_a_proxy_that_is_no_dict() -> None:
+    with pytest.raises(TypeError, match="http_proxy must be a dict with a proxy_hostname and a proxy_port, not str"):
+        SASLAnonymous("host", http_proxy="http://proxy:3128")  # type: ignore[arg-type]
+
+
 def test_mechanisms_and_names() -> None:
     assert [m.name for m in SASTokenAsync("host", token="t").sasl] == ["MSSBCBS", "ANONYMOUS"]
     assert [m.name for m in AMQPAuth("host").sasl] == ["MSSBCBS", "ANONYMOUS"]
@@ -405,3 +417,5 @@ def test_connection_strings() -> None:
         with pytest.raises(ValueError, match="not of the form Name=value") as caught:
             parse_connection_string(bad)
         assert "s3cret" not in str(caught.value)
+    with pytest.raises(TypeError, match="connect_str must be a str, not NoneType"):
+        parse_connection_string(None)  # type: ignore[arg-type]

@@ -493,3 +493,15 @@ def test_closing_ends_what_another_thread_waits_for(broker: Broker, call: str) -
         client.close()
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_a_generator_that_is_closed_late_leaves_the_client_in_order(broker: Broker) -> None:
+    fill(broker, "a")
+    client = ReceiveClient(f"{broker.url}/q", shutdown_after_timeout=False)
+    messages = client.receive_messages_iter()
+    assert bodies([next(messages)]) == [b"a"]
+    assert not client.auto_complete
+    client.close()
+    with pytest.raises(RuntimeError, match="the link has ended"):
+        messages.close()
+    assert client.auto_complete

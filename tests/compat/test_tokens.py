@@ -179,6 +179,46 @@ async def test_get_token_that_fails(services: Broker) -> None:
     assert services.connections == 0
 
 
+class NotAFloat:
+    token = "s3cret"
+    expires_on = "2099-01-01"
+
+
+class NotAText:
+    token = 5
+    expires_on = 4e9
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (None, "with the attributes token and expires_on, not NoneType"),
+        ("s3cret", "with the attributes token and expires_on, not str"),
+        (NotAFloat(), "the expires_on that get_token returns must be a number of seconds, not str"),
+        (NotAText(), "the token that get_token returns must be a str or bytes, not int"),
+    ],
+)
+async def test_get_token_that_gives_no_token(services: Broker, given: Any, problem: str) -> None:
+    async def get_token() -> Any:
+        return given
+
+    client = SendClientAsync(f"{services.url}/queue", auth=JWTTokenAsync("audience", "amqps://127.0.0.1", get_token))
+    client.queue_message(Message("message"))
+    with pytest.raises(TypeError, match=problem) as caught:
+        await client.send_all_messages_async()
+    assert "s3cret" not in str(caught.value)
+    assert len(client.pending_messages) == 1
+    assert services.connections == 0
+
+
+def test_a_coroutine_function_where_there_is_no_loop() -> None:
+    async def get_token() -> Access:
+        return Access("token", 4e9)
+
+    with pytest.raises(TypeError, match="JWTTokenAsync is the class"):
+        JWTTokenAuth("audience", "amqps://127.0.0.1", get_token).update_token()
+
+
 @pytest.fixture
 def virtual(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Clock:
     """Makes the clients keep their tokens by the test's clock."""

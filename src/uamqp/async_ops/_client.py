@@ -192,7 +192,7 @@ class AMQPClientAsync(LoopBound):
 
     def _closed(self) -> errors.AMQPConnectionError:
         return errors.AMQPConnectionError(
-            "The client is closed. Open it again with open_async(), or keep it open with close_on_done=False."
+            "The client is closed. Open it again, or keep it open with close_on_done=False."
         )
 
     def _new_connection(self) -> ConnectionAsync:

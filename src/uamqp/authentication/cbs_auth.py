@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
 from urllib.parse import quote_plus, unquote_plus, urlparse
 
 from .. import constants, errors, exceptions
 from .._legacy import octets, text
 from ..aio import sas
+from ..aio.arguments import expect, expect_seconds
 from ..aio.cbs import Token, TokenKeeper
 from ..constants import TransportType
 from ..utils import create_sas_token
@@ -48,6 +49,12 @@ class AccessToken:
 
     token: str | bytes = field(repr=False)
     expires_on: float
+
+
+@runtime_checkable
+class _AccessToken(Protocol):
+    token: Any
+    expires_on: Any
 
 
 class CBSAuthMixin:
@@ -291,6 +298,8 @@ class SASTokenAuth(AMQPAuth, CBSAuthMixin):
             **kwargs: as in the constructor.
         """
         life = timedelta(seconds=expiry or constants.AUTH_EXPIRATION_SECS)
+        for name, value in (("uri", uri), ("key_name", key_name), ("shared_access_key", shared_access_key)):
+            expect(name, value, str, "a str")
         return cls(
             uri,
             uri,
@@ -383,6 +392,12 @@ class JWTTokenAuth(AMQPAuth, CBSAuthMixin):
         return None
 
     def _take(self, access: Any) -> None:
+        if inspect.iscoroutine(access):
+            access.close()
+            raise TypeError("get_token is a coroutine function: JWTTokenAsync is the class for these")
+        expect("what get_token returns", access, _AccessToken, "an object with the attributes token and expires_on")
+        expect("the token that get_token returns", access.token, (str, bytes), "a str or bytes")
+        expect_seconds("the expires_on that get_token returns", access.expires_on)
         self.expires_at = access.expires_on
         self.expires_in = timedelta(seconds=access.expires_on - time.time())
         self.token = octets(access.token, self._encoding)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from .._legacy import octets, text
+from ..aio.arguments import expect
 from ..aio.cbs import MSSBCBS
 from ..constants import TransportType
 from ..engine.sasl import Anonymous, Mechanism, Plain
@@ -123,6 +124,7 @@ class AMQPAuth:
 
 
 def _proxy(given: Mapping[str, Any], encoding: str) -> Proxy:
+    expect("http_proxy", given, Mapping, "a dict with a proxy_hostname and a proxy_port")
     host, port = given.get("proxy_hostname"), given.get("proxy_port")
     if not host or not port:
         raise ValueError("http_proxy needs a proxy_hostname and a proxy_port")
