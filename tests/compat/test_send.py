@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -849,4 +850,28 @@ async def test_several_tasks_wait_for_one_message(outcome: Any) -> None:
         assert message.state is OK
         assert message.retries == (0 if isinstance(outcome, Accepted) else 1)
         assert told == [MessageSendResult.Ok]
+        assert not client.messages_pending()
+
+
+async def test_one_after_another_without_outcomes(broker: Broker) -> None:
+    async with SendClientAsync(f"{broker.url}/queue", send_settle_mode=SenderSettleMode.Settled) as client:
+        for body in ("one", "two", "three"):
+            message = Message(body)
+            await client.send_message_async(message)
+            assert message.state is OK
+        assert not client.messages_pending()
+    assert await bodies(broker, "queue") == [b"one", b"two", b"three"]
+
+
+async def test_one_after_another_and_one_that_is_too_large() -> None:
+    peer = partial(Peer, attach={"max_message_size": 200})
+    async with peer_server(peer) as server, SendClientAsync(f"{server.url}/queue") as client:
+        await client.send_message_async(Message(b"one"))
+        large = Message(b"x" * 250)
+        with pytest.raises(errors.ClientMessageError) as caught:
+            await client.send_message_async(large)
+        assert isinstance(caught.value.__cause__, errors.MessageContentTooLarge | errors.MessageSendFailed)
+        assert large.state is FAILED
+        await client.send_message_async(Message(b"two"))
+        assert len(server.peer.messages) == 2
         assert not client.messages_pending()
