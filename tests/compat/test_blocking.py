@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 import uamqp
+from tests.aio.peers import wait_until
 from uamqp import (
     AMQPClient,
     Connection,
@@ -485,11 +485,11 @@ def test_closing_ends_what_another_thread_waits_for(broker: Broker, call: str) -
         client = ReceiveClient(f"{broker.url}/empty")
         client.open()
         assert client.client_ready()
+        driver = client._driver()
         thread = threading.Thread(target=calls[call], args=(client,), daemon=True)
         thread.start()
-        # Until it waits for the socket, or nearly so.
-        while client._driver()._leader is None:
-            time.sleep(0.001)
+        # It waits for the socket, or nearly so.
+        wait_until(lambda driver=driver: driver._leader is not None)
         client.close()
         thread.join(10)
         assert not thread.is_alive()

@@ -870,7 +870,7 @@ async def test_one_after_another_and_one_that_is_too_large() -> None:
         large = Message(b"x" * 250)
         with pytest.raises(errors.ClientMessageError) as caught:
             await client.send_message_async(large)
-        assert isinstance(caught.value.__cause__, errors.MessageContentTooLarge | errors.MessageSendFailed)
+        assert type(caught.value.__cause__) is errors.MessageSendFailed
         assert large.state is FAILED
         await client.send_message_async(Message(b"two"))
         assert len(server.peer.messages) == 2

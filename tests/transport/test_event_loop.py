@@ -53,6 +53,17 @@ def transport_of(connection: Connection) -> asyncio.Transport:
 
 
 @contextmanager
+def counted_writes(connection: Connection) -> Iterator[Writes]:
+    driver = driver_of(connection)
+    writes = Writes(transport_of(connection))
+    driver.transport = writes  # type: ignore[assignment]
+    try:
+        yield writes
+    finally:
+        driver.transport = writes._transport
+
+
+@contextmanager
 def closed_port() -> Iterator[int]:
     """A port where nobody listens."""
     with socket.socket() as taken:
@@ -219,41 +230,37 @@ async def test_one_write_for_what_is_sent_in_one_turn(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:
         sender = await connection.sender("q")
-        writes = Writes(transport_of(connection))
-        driver_of(connection).transport = writes  # type: ignore[assignment]
-        deliveries = [sender.send_nowait(b"x" * 100) for _ in range(1000)]
-        assert writes.calls == []
-        await asyncio.gather(*deliveries)
-        assert len(writes.calls) == 1
-        driver_of(connection).transport = writes._transport
+        with counted_writes(connection) as writes:
+            deliveries = [sender.send_nowait(b"x" * 100) for _ in range(1000)]
+            assert writes.calls == []
+            await asyncio.gather(*deliveries)
+            assert len(writes.calls) == 1
 
 
 async def test_what_is_waited_for_alone_is_written_at_once(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:
         sender = await connection.sender("q")
-        writes = Writes(transport_of(connection))
-        driver_of(connection).transport = writes  # type: ignore[assignment]
-        sending = sender.send(b"x")
-        # As far as it comes before the loop has its turn.
-        waiter = sending.send(None)
-        assert len(writes.calls) == 1
-        await asyncio.wait([waiter], timeout=BOUND)
-        with pytest.raises(StopIteration):
-            sending.send(None)
-        # With others it goes out at the end of the turn, as does what nobody waits for.
-        await asyncio.gather(*(sender.send(b"x") for _ in range(100)))
-        assert len(writes.calls) == 3
-        for _ in range(100):
-            await sender.send(b"x", settled=True)
-        assert len(writes.calls) == 3
-        await eventually(lambda: len(server.peer.messages) == 201)
-        assert len(writes.calls) == 4
-        # What is to be written anyway takes it along.
-        sender.send_nowait(b"x", settled=True)
-        await sender.send(b"x")
-        assert len(writes.calls) == 5
-        driver_of(connection).transport = writes._transport
+        with counted_writes(connection) as writes:
+            sending = sender.send(b"x")
+            # As far as it comes before the loop has its turn.
+            waiter = sending.send(None)
+            assert len(writes.calls) == 1
+            await asyncio.wait([waiter], timeout=BOUND)
+            with pytest.raises(StopIteration):
+                sending.send(None)
+            # With others it goes out at the end of the turn, as does what nobody waits for.
+            await asyncio.gather(*(sender.send(b"x") for _ in range(100)))
+            assert len(writes.calls) == 3
+            for _ in range(100):
+                await sender.send(b"x", settled=True)
+            assert len(writes.calls) == 3
+            await eventually(lambda: len(server.peer.messages) == 201)
+            assert len(writes.calls) == 4
+            # What is to be written anyway takes it along.
+            sender.send_nowait(b"x", settled=True)
+            await sender.send(b"x")
+            assert len(writes.calls) == 5
 
 
 async def test_one_write_for_what_is_settled_in_one_turn(serve: Serve) -> None:
@@ -264,15 +271,13 @@ async def test_one_write_for_what_is_settled_in_one_turn(serve: Serve) -> None:
         for _ in range(40):
             server.peer.sender.send(b"\x00\x53\x75\xa0\x01x")
         await eventually(lambda: receiver.queued == 40)
-        writes = Writes(transport_of(connection))
-        driver_of(connection).transport = writes  # type: ignore[assignment]
-        for delivery in await receiver.receive_many(40):
-            delivery.accept()
-        await eventually(lambda: len(server.peer.settled) == 40)
-        # One disposition for all of them.
-        assert len(writes.calls) == 1
-        assert writes.calls[0] < 50
-        driver_of(connection).transport = writes._transport
+        with counted_writes(connection) as writes:
+            for delivery in await receiver.receive_many(40):
+                delivery.accept()
+            await eventually(lambda: len(server.peer.settled) == 40)
+            # One disposition for all of them.
+            assert len(writes.calls) == 1
+            assert writes.calls[0] < 50
 
 
 async def test_large_payloads_are_not_joined(serve: Serve) -> None:

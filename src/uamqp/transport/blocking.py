@@ -422,8 +422,7 @@ class BlockingDriver(Driver):
             poller = select.poll()
             if stream is not None:
                 poller.register(stream, select.POLLIN | (select.POLLOUT if self._leader_writes else 0))
-            if self._wakeup_read >= 0:
-                poller.register(self._wakeup_read, select.POLLIN)
+            poller.register(self._wakeup_read, select.POLLIN)
             # Not before it is complete: an interrupt may come in between.
             self._poller, self._polled = poller, polled
         looks, self._spoke = _LOOKS if self._spoke and delay else 0, False
