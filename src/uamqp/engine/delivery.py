@@ -247,14 +247,20 @@ class IncomingDelivery:
             self._nothing_to_settle()
             return
         link = self.link
-        encoded = encode_state(state, link.session.connection.settings.all_fields)
-        if not link.session.connection.fits(encoded):
-            raise EncodeError("the outcome is larger than a frame that the peer takes", field="state")
+        encoded = self.encoded(state)
         self.state = state
         if link.settle_first:
             self.settled = True
             link.session.incoming_unsettled.pop(self.id, None)
         link.session.settle_incoming(self.id, encoded, self.settled)
+
+    def encoded(self, state: State) -> bytes:
+        """The outcome as it goes over the wire. Raises EncodeError where it cannot be, or does not fit into a frame."""
+        connection = self.link.session.connection
+        encoded = encode_state(state, connection.settings.all_fields)
+        if not connection.fits(encoded):
+            raise EncodeError("the outcome is larger than a frame that the peer takes", field="state")
+        return encoded
 
     def _nothing_to_settle(self) -> None:
         if self.error is not None:

@@ -304,7 +304,7 @@ class BlockingDriver(Driver):
         elif _get_running_loop() is None:
             return
         else:
-            problem = "a blocking call would stop the running event loop; use uamqp.aio there"
+            problem = "a blocking call would stop the running event loop; use the asynchronous classes there"
         if coroutine is not None:
             coroutine.close()
         raise LocalProtocolError(problem)
