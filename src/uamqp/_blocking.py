@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
 
+from . import errors, exceptions
 from .async_ops.utils import LoopBound
 from .transport.blocking import BlockingDriver, BlockingWaiter
 from .transport.driver import Waiter
@@ -12,11 +13,26 @@ from .transport.driver import Waiter
 T = TypeVar("T")
 
 
+def run(driver: BlockingDriver, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, in this thread.
+
+    Raises:
+        IllegalState: blocking is not possible here: in a running event loop, or in a child process after `fork`.
+    """
+    try:
+        return driver.run(coroutine)
+    except exceptions.LocalProtocolError as error:
+        # Most have been translated where they arose.
+        if isinstance(error, errors.AMQPError):
+            raise
+        raise errors.translate(error) from error
+
+
 class Blocking(LoopBound):
     """The blocking face of an asynchronous class, from which it also inherits.
 
     Methods whose names end in ``_async`` are coroutines for the inside; the others are for programs. Several threads
-    may use one object. Inside a running event loop and after `fork`, calls raise an error instead of blocking.
+    may use one object. Inside a running event loop and after `fork`, calls raise `IllegalState` instead of blocking.
     """
 
     def _new_waiter(self) -> Waiter:
@@ -36,7 +52,7 @@ class Blocking(LoopBound):
         except BaseException:
             coroutine.close()
             raise
-        return driver.run(coroutine)
+        return run(driver, coroutine)
 
     async def __aenter__(self) -> Self:
         raise TypeError(f"{type(self).__name__} is for blocking code: use 'with', or {type(self).__name__}Async")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
 from . import address, errors
-from ._blocking import Blocking
+from ._blocking import Blocking, run
 from .async_ops.client_async import AMQPClientAsync, ReceiveClientAsync, SendClientAsync
 from .authentication import AMQPAuth
 from .connection import Connection
@@ -93,7 +93,7 @@ class AMQPClient(Blocking, AMQPClientAsync):
                 self._current = connection
             driver = self._own_connection()._driver()
         try:
-            driver.run(self.open_async(connection))
+            run(driver, self.open_async(connection))
         except BaseException:
             if connection is not None and self._session is None:
                 self._current = None

@@ -91,7 +91,8 @@ class Connection(Blocking, ConnectionAsync):
                 WATCH.remove(driver)
 
     def _call_from_elsewhere(self, function: Callable[[], None]) -> None:
-        self._driver().call(function)
+        with errors.translated(self.error_policy):
+            self._driver().call(function)
 
     def open(self) -> None:
         """Connect, and authenticate; safe to call twice. Raises as `ConnectionAsync.open_async`."""

@@ -14,6 +14,7 @@
     │   ├── TokenExpired              … the token is too old and there is no new one
     │   └── TokenAuthFailure          … the token was refused
     ├── ClientTimeout                 no answer in time (also the builtin TimeoutError)
+    ├── IllegalState                  a call at the wrong time or place, such as a blocking one in a running event loop
     └── MessageResponse               what became of a message
         ├── MessageException          … it did not get through
         │   └── MessageSendFailed     …… for a condition that the specification knows

@@ -478,7 +478,13 @@ class Message:
             return self._settle(ACCEPTED)
         # `_settle` in line.
         self._response = ACCEPTED
-        settler(delivery, ACCEPTED)
+        try:
+            settler(delivery, ACCEPTED)
+        except RuntimeError:
+            raise
+        except BaseException:
+            self._response = None
+            raise
         self.state = _SETTLED
         return True
 

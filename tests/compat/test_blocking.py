@@ -25,7 +25,6 @@ from uamqp import (
 from uamqp.authentication import SASLAnonymous, SASLPlain, SASTokenAuth
 from uamqp.broker import Broker
 from uamqp.constants import MessageSendResult, MessageState, ReceiverSettleMode
-from uamqp.exceptions import LocalProtocolError
 
 
 @pytest.fixture
@@ -362,8 +361,27 @@ def test_links_by_hand(broker: Broker) -> None:
 
 async def test_a_running_loop_is_not_blocked() -> None:
     client = SendClient("amqp://127.0.0.1:1/q")
-    with pytest.raises(LocalProtocolError, match="event loop"):
+    with pytest.raises(errors.IllegalState, match="event loop; use the asynchronous classes"):
         client.send_message(Message("x"))
+    with pytest.raises(errors.IllegalState, match="event loop"):
+        client.open()
+
+
+def test_what_was_not_settled_in_a_running_loop_can_be_settled_elsewhere(broker: Broker) -> None:
+    fill(broker, "a", "b")
+
+    async def settle() -> None:
+        for call in (first.accept, second.release):
+            with pytest.raises(errors.IllegalState, match="event loop"):
+                call()
+
+    with ReceiveClient(f"{broker.url}/q", auto_complete=False) as client:
+        (first,), (second,) = client.receive_message_batch(1), client.receive_message_batch(1)
+        asyncio.run(settle())
+        assert not first.settled
+        assert first.accept()
+        assert second.release()
+    assert length(broker) == 1
 
 
 async def test_async_with_says_what_to_use() -> None:

@@ -610,6 +610,51 @@ async def test_function_that_outlives_the_link(caplog: pytest.LogCaptureFixture)
         with pytest.raises(errors.LinkDetach):
             await client.receive_messages_async(on_message)
         assert "Unable to send message disposition" in caplog.text
+        # The function did nothing wrong.
+        assert "failed" not in caplog.text
+
+
+@pytest.mark.parametrize("how", ["detach", "cut"])
+async def test_a_loop_that_outlives_the_link(how: str) -> None:
+    async with peer_server() as server:
+        client = ReceiveClientAsync(f"{server.url}/queue")
+        await client.client_ready_async()
+        server.peer.sender.send(encode_message("message"))
+        with pytest.raises(errors.LinkDetach if how == "detach" else errors.ConnectionClose):
+            async for _ in client.receive_messages_iter_async():
+                if how == "detach":
+                    server.peer.sender.detach()
+                else:
+                    server.peer.cut()
+                await eventually(lambda: client.message_handler._modern.error)
+        await client.close_async()
+
+
+async def test_a_function_that_closes_its_client(caplog: pytest.LogCaptureFixture) -> None:
+    async with peer_server() as server:
+        client = ReceiveClientAsync(f"{server.url}/queue")
+        await client.client_ready_async()
+        server.peer.sender.send(encode_message("message"))
+        await client.receive_messages_async(lambda message: client.close_async())
+        await eventually(lambda: server.peer.detached)
+        # Nothing was said of it.
+        assert [delivery.state for delivery in server.peer.settled] == [None]
+    assert "The message may be delivered again" in caplog.text
+    assert "failed" not in caplog.text
+
+
+@pytest.mark.parametrize("annotations", [{"a": object()}, {"a": "x" * 100_000}], ids=["no value", "too large"])
+async def test_what_cannot_be_said_of_a_message_is_told_in_any_thread(full: Broker, annotations: Any) -> None:
+    async with ReceiveClientAsync(f"{full.url}/queue", auto_complete=False) as client:
+        message, *_ = await client.receive_message_batch_async()
+        for call in (partial(message.modify, True, False, annotations), partial(message.reject, info=annotations)):
+            with pytest.raises(exceptions.EncodeError):
+                await asyncio.to_thread(call)
+            with pytest.raises(exceptions.EncodeError):
+                call()
+        assert not message.settled
+        assert await asyncio.to_thread(message.modify, True, False, {"a": 1})
+        assert message.settled
 
 
 async def test_function_that_fails_after_the_link(caplog: pytest.LogCaptureFixture) -> None:

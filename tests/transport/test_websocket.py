@@ -159,7 +159,12 @@ def accepting(request: bytes, *, key: bytes = b"", subprotocol: bytes = b"amqp")
 
 
 ANSWERS: list[tuple[Any, type[AMQPError], str]] = [
-    (b"HTTP/1.1 302 Found\r\nLocation: ws://evil.example/\r\n\r\n", ConnectionLost, "answered 302 Found"),
+    (
+        b"HTTP/1.1 302 Found\r\nlocation:  https://u:s3cret@evil.example/x?sig=s3cret\r\n\r\n",
+        ConnectionLost,
+        r"answered 302 Found with the location https://…@evil.example/x\?…, which is not followed$",
+    ),
+    (b"HTTP/1.1 302 Found\r\n\r\n", ConnectionLost, "answered 302 Found$"),
     (b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\n\r\n", AuthenticationError, "answered 401 Unauthorized"),
     (b"HTTP/1.1 403 Forbidden\r\n\r\n", AuthenticationError, "answered 403 Forbidden"),
     (b"HTTP/1.1 404\r\nContent-Length: 1000000\r\n\r\n<html>", ConnectionLost, "answered 404"),

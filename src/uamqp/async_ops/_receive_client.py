@@ -282,7 +282,12 @@ class ReceiveClientAsync(AMQPClientAsync):
 
     def _keep(self, message: Message) -> None:
         if self.auto_complete:
-            message.accept()
+            try:
+                message.accept()
+            except RuntimeError as error:
+                # Who closed the client in that function knows; who did not is told when waiting for the next.
+                _log.warning("%s", error)
+                return
         if not self._streaming_receive:
             self._received_messages.put(message)
 
@@ -345,7 +350,13 @@ class AsyncMessageIter(AsyncIterator[Message]):
         client = self._client
         message, self.current_message = self.current_message, None
         if message is not None and self.auto_complete:
-            message.accept()
+            try:
+                message.accept()
+            except RuntimeError:
+                if client.message_handler is not None:
+                    # The application did not ask for this, but for the next message.
+                    client.message_handler.get_state()
+                raise
         received = client._received_messages
         while self.receiving and received.empty():
             receiver: MessageReceiverAsync | None = client.message_handler

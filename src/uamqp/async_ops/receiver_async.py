@@ -14,8 +14,11 @@ from .._legacy import fields, member, text
 from .._signatures import also_in_order
 from ..aio.credit import Manual, Prefetch
 from ..aio.receiver import Receiver
+from ..codec import definitions
+from ..codec.definitions import RELEASED, Error, Modified, Rejected
+from ..codec.values import Symbol
 from ..constants import MessageReceiverState, ReceiverSettleMode, SenderSettleMode
-from ..engine.delivery import IncomingDelivery
+from ..engine.delivery import IncomingDelivery, State
 from ..engine.limits import MAX_CREDIT, MAX_MESSAGE_SIZE
 from ..message import ACCEPTED, Message
 from ._link import SETTLE_MODES, LinkAsync
@@ -236,33 +239,34 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         if error is not None and not delivery.link.suspended:
             raise _cannot_tell(error)
         connection = self._session._connection
-        if get_ident() != connection._thread:
-            connection._call_from_elsewhere(partial(_say, delivery, response))
-        elif response is ACCEPTED and delivery.state is None:
+        here = get_ident() == connection._thread
+        if here and response is ACCEPTED and delivery.state is None:
             delivery.accept()
+            return
+        outcome = _outcome(response)
+        if here:
+            _say(delivery, outcome)
         else:
-            _say(delivery, response)
+            # What cannot be sent is told here; afterwards there is only the log.
+            delivery.encoded(outcome)
+            connection._call_from_elsewhere(partial(_say, delivery, outcome))
 
 
-def _say(delivery: IncomingDelivery, response: errors.MessageResponse) -> None:
+def _outcome(response: errors.MessageResponse) -> State:
+    """What the application says of a message, as it goes over the wire."""
+    if isinstance(response, errors.MessageRejected):
+        description = text(response.error_description) or None
+        return Rejected(Error(Symbol(text(response.error_condition)), description, fields(response.error_info)))
+    if isinstance(response, errors.MessageModified):
+        annotations = fields(response.annotations)
+        return Modified(bool(response.failed) or None, bool(response.undeliverable) or None, annotations)
+    return RELEASED if isinstance(response, errors.MessageReleased) else definitions.ACCEPTED
+
+
+def _say(delivery: IncomingDelivery, outcome: State) -> None:
     """Tell the peer what became of a delivery."""
     try:
-        if response is ACCEPTED:
-            delivery.accept()
-        elif isinstance(response, errors.MessageRejected):
-            delivery.reject(
-                text(response.error_condition), text(response.error_description), fields(response.error_info)
-            )
-        elif isinstance(response, errors.MessageModified):
-            delivery.modify(
-                delivery_failed=bool(response.failed),
-                undeliverable_here=bool(response.undeliverable),
-                annotations=fields(response.annotations),
-            )
-        elif isinstance(response, errors.MessageReleased):
-            delivery.release()
-        else:
-            delivery.accept()
+        delivery.settle(outcome)
     except exceptions.EncodeError:
         # The link has nothing to do with it.
         raise

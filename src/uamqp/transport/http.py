@@ -7,11 +7,13 @@ from http import HTTPStatus
 from typing import Final
 
 from ..exceptions import AMQPError, AuthenticationError, ConnectionLost
+from .address import redacted
 
 #: Bytes of a head; those of real servers and proxies have a few hundred.
 MAX_HEAD: Final = 16_384
 _END: Final = b"\r\n\r\n"
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: ([^\r\n]*))?\r\n")
+_LOCATION: Final = re.compile(rb"\r\nlocation:[ \t]*([^\r\n]+)", re.IGNORECASE)
 
 
 class Head:
@@ -60,9 +62,11 @@ def status(head: bytes, sender: str) -> tuple[int, str]:
     return int(match[1]), f"{int(match[1])} {(match[2] or b'').decode('latin-1')}".rstrip()
 
 
-def refusal(sender: str, code: int, words: str) -> AMQPError:
+def refusal(sender: str, code: int, words: str, head: bytes) -> AMQPError:
     """The error for an answer that is not the wanted one."""
     text = f"{sender} answered {words}"
+    if 300 <= code < 400 and (location := _LOCATION.search(head)):
+        text += f" with the location {redacted(location[1].decode('latin-1'))}, which is not followed"
     if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED):
         return AuthenticationError(text, remote=True)
     error = ConnectionLost(text, remote=True)

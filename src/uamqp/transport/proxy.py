@@ -31,7 +31,7 @@ def http_connect(proxy: Proxy, endpoint: Endpoint) -> Generator[bytes, bytes, No
         data = yield b""
     code, words = status(found[0], sender)
     if not 200 <= code < 300:
-        raise refusal(sender, code, words)
+        raise refusal(sender, code, words, found[0])
     if found[1]:
         # In each protocol that comes now, the client speaks first.
         raise ConnectionLost(f"{sender} sent data of its own behind its answer")

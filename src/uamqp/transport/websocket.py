@@ -110,7 +110,7 @@ class WebSocket:
                 # Known from the first line, whose body may be long, or never come.
                 code, words = status(head, self._peer)
                 if code != 101:
-                    raise refusal(self._peer, code, words)
+                    raise refusal(self._peer, code, words, head)
         except AMQPError as error:
             self.error = error
             return b""
