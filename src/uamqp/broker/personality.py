@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import NOT_FOUND
@@ -27,6 +27,11 @@ class Personality:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
+
+    @property
+    def passwords(self) -> Mapping[str, str]:
+        """The passwords of the users that PLAIN lets in; without any, it lets everybody in."""
+        return self.broker.options.users
 
     def services(self) -> Sequence[Node]:
         """The nodes that are always there."""

@@ -383,7 +383,7 @@ class Broker:
         acting_for, user, password = parts
         if acting_for not in ("", user):
             return None
-        users = self.options.users
+        users = self.personality.passwords
         if not users:
             return user
         same = hmac.compare_digest(users.get(user, "").encode(), password.encode())

@@ -149,6 +149,7 @@ def passing(position: Position) -> list[int]:
         ("amqp.annotation.x-opt-sequence-number >= 2", [2, 3]),
         ("amqp.annotation.x-opt-enqueued-time > '1'", [2, 3]),
         ("amqp.annotation.x-opt-enqueued-time-utc > 1", [2, 3]),
+        ("amqp.annotation.x-opt-enqueuedtimeutc > 1", [2, 3]),
     ],
 )
 def test_selectors(selector: str, numbers: list[int]) -> None:

@@ -19,7 +19,7 @@ from uamqp.codec.message import Data, Header, Message, Properties
 from uamqp.codec.performatives import End
 from uamqp.codec.values import Symbol, Timestamp, UInt
 from uamqp.engine.delivery import IncomingDelivery
-from uamqp.exceptions import LinkDetached, OperationTimeout, Rejected
+from uamqp.exceptions import AuthenticationError, LinkDetached, OperationTimeout, Rejected
 
 from ..conftest import Starter
 from ..helpers import BOUND, Raw, attach, client, cut, eventually, put
@@ -865,6 +865,15 @@ async def test_a_client_with_a_good_token_gets_in(start: Starter) -> None:
         answer = await connection.request("$cbs", Message(token(), application_properties=properties))
         assert answer.application_properties["status-code"] == 200
         assert (await connection.receiver("q")).error is None
+
+
+async def test_a_client_with_the_key_as_password_gets_in(start: Starter) -> None:
+    broker = await start(personality=Azure(keys={"me": "s3cret"}))
+    async with amqp.connect(broker.url, user="me", password="s3cret") as connection:
+        assert (await connection.receiver("q")).error is None
+    for user, password in (("me", "wrong"), ("you", "s3cret")):
+        with pytest.raises(AuthenticationError):
+            await amqp.connect(broker.url, user=user, password=password)
 
 
 async def test_an_unknown_personality() -> None:

@@ -26,7 +26,8 @@ class Azure:
         dead_letter_expired: dead-letter messages that lived too long, instead of dropping them.
         session_timeout: seconds that a client waits for the next session where it does not say how long.
         max_message_size: bytes of the largest message taken; the broker's own limit may be lower.
-        keys: shared access keys by name, which tokens must be signed with; without, every token will do.
+        keys: shared access keys by name, which tokens must be signed with; without, every token will do. PLAIN takes
+            the name of a key as user and the key as password.
 
     Raises:
         ValueError: a number that cannot be.

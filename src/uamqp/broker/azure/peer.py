@@ -54,7 +54,8 @@ class AzurePeer(Peer):
         return super().node_for_message(message)
 
     def _check_token(self, name: str) -> None:
-        if self._personality.terms.keys and not self.token_accepted and name != CBS:
+        known = self.token_accepted or self.identity
+        if self._personality.terms.keys and not known and name != CBS:
             raise Refused(UNAUTHORIZED_ACCESS, "the client put no token to $cbs")
 
     @property

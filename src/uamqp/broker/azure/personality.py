@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,11 @@ class AzurePersonality(Personality):
     def __init__(self, broker: Broker, terms: Azure) -> None:
         super().__init__(broker)
         self.terms = terms
+
+    @property
+    def passwords(self) -> Mapping[str, str]:
+        # The services take a key as it is, too, with its name as user.
+        return {**self.terms.keys, **super().passwords}
 
     def services(self) -> Sequence[Node]:
         check = self.broker.options.token_check or token_check(self.terms.keys)

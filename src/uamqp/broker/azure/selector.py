@@ -19,7 +19,9 @@ SELECTOR: Final = "apache.org:selector-filter:string"
 _LATEST: Final = "@latest"
 
 _FORM: Final = re.compile(
-    r"\s*amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time(?:-utc)?)\s*(>=|>)\s*'?(@latest|-?\d{1,19})'?\s*"
+    # Of the last two names there are old programs.
+    r"\s*amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time|enqueued-time-utc|enqueuedtimeutc)"
+    r"\s*(>=|>)\s*'?(@latest|-?\d{1,19})'?\s*"
 )
 
 
