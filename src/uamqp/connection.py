@@ -125,9 +125,14 @@ class Connection(Blocking, ConnectionAsync):
             pass
 
     def redirect(self, redirect_error: errors.LinkRedirect, auth: AMQPAuth) -> None:
-        """Connect to the host that a redirect names, as `auth`; what was on the old connection is gone."""
+        """Connect to the host that a redirect names, as `auth`; what was on the old connection is gone.
+
+        Raises as `ConnectionAsync.redirect_async`.
+        """
+        self._check_names_host(redirect_error)
         self.destroy()
-        self._run(self.redirect_async(redirect_error, auth))
+        self._point_at(redirect_error, auth)
+        self.open()
 
     def destroy(self) -> None:
         """Close the connection and all on it; safe to call twice."""

@@ -10,7 +10,7 @@ import pytest
 
 import uamqp.aio as amqp
 from tests.aio.peers import Peer, eventually, peer_server
-from uamqp import BatchMessage, Message, errors, exceptions
+from uamqp import BatchMessage, Connection, Message, errors, exceptions
 from uamqp.address import Source, Target
 from uamqp.async_ops import ConnectionAsync, MessageReceiverAsync, MessageSenderAsync, SessionAsync
 from uamqp.authentication import SASLAnonymous, SASLPlain
@@ -155,6 +155,16 @@ async def test_redirected_connection(broker: Broker) -> None:
     assert connection.hostname == b"127.0.0.1"
     assert broker.connections == 1
     await connection.close_async()
+
+
+async def test_a_redirect_that_names_no_host(broker: Broker) -> None:
+    redirect = errors.LinkRedirect(ErrorCodes.LinkRedirect, b"somewhere else", {})
+    async with ConnectionAsync(broker.url) as connection:
+        with pytest.raises(ValueError, match="names no host"):
+            await connection.redirect_async(redirect, SASLAnonymous("127.0.0.1"))
+        assert connection.modern.is_open
+    with pytest.raises(ValueError, match="names no host"):
+        Connection(broker.url).redirect(redirect, SASLAnonymous("127.0.0.1"))
 
 
 async def test_repr(broker: Broker) -> None:

@@ -245,13 +245,24 @@ def test_an_asynchronous_connection_of_several_receivers(url: str, running: Brok
 # --- tokens -----------------------------------------------------------------------------------------------------
 
 
-def test_shared_access_keys(running: Broker) -> None:
-    uri = f"{running.url}/queue"
-    auth = authentication.SASTokenAuth.from_shared_access_key(uri, "RootManageSharedAccessKey", "key")
-    client = uamqp.SendClient(uri, auth=auth)
-    assert auth.token is not None
-    assert auth.token.startswith(b"SharedAccessSignature sr=")
-    assert client._auth is auth
+def test_shared_access_keys() -> None:
+    checked: list[tuple[str, str, str]] = []
+
+    def check(kind: str, audience: str, token: str) -> str | None:
+        checked.append((kind, audience, token))
+        return None
+
+    with Broker.running(token_check=check) as broker:
+        uri = f"{broker.url}/queue"
+        auth = authentication.SASTokenAuth.from_shared_access_key(uri, "RootManageSharedAccessKey", "key")
+        client = uamqp.SendClient(uri, auth=auth)
+        client.send_message(uamqp.Message("authorized"), close_on_done=True)
+        assert str(uamqp.receive_message(uri)) == "authorized"
+    ((kind, audience, token),) = checked
+    assert (kind, audience) == ("servicebus.windows.net:sastoken", uri)
+    assert token.startswith("SharedAccessSignature sr=")
+    assert token.endswith("&skn=RootManageSharedAccessKey")
+    assert auth.token == token.encode()
 
 
 def test_json_web_tokens() -> None:

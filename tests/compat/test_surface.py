@@ -35,6 +35,8 @@ DIFFERENCES = {
     r"uamqp\.async_ops\.mgmt_operation_async\.MgmtOperation: missing": "its base class, which now is made of it",
     r"uamqp\.authentication\.cbs_auth(_async)?\.(Session(Async)?|get_dict_with_loop_if_needed): missing": "what the "
     "module used, and uses no more",
+    r"uamqp\.authentication\.cbs_auth(_async)?\.(SASTokenAuth|JWTToken(Auth|Async))\.__init__: takes no further "
+    r"keywords": "a misspelt one had no effect, which is an error now",
     r"uamqp\.authentication\.common\.AMQPAuth\.sasl_client: missing": "an object of the extension module",
     r"uamqp\.async_ops\.client_async\.AsyncMessageIter\.__init__: takes .*": "named as the published page names it; "
     "rcv_client is taken by keyword too",
@@ -134,9 +136,15 @@ def compare_function(name: str, recorded: str, actual: Any) -> Iterator[str]:
     names = [name for name, _ in wanted]
     if order[: len(names)] != names:
         yield f"{name}: takes {order}, not {names}"
+    if "**" in recorded and not takes_any_keyword(function):
+        yield f"{name}: takes no further keywords"
     for parameter, default in wanted:
         if parameter in found and not same_default(default, found[parameter].default) and second is None:
             yield f"{name}: {parameter} is {found[parameter].default!r} by default, not {ast.unparse(default)}"
+
+
+def takes_any_keyword(function: Any) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
 def compare_class(name: str, recorded: dict[str, Any], actual: Any) -> Iterator[str]:
@@ -154,6 +162,11 @@ def compare_class(name: str, recorded: dict[str, Any], actual: Any) -> Iterator[
             yield f"{name}.{method}: missing"
         else:
             yield from compare_function(f"{name}.{method}", signature, attribute(actual, method))
+    for method, keywords in recorded.get("keywords", {}).items():
+        function = inspect.unwrap(getattr(attribute(actual, method), "__func__", attribute(actual, method)))
+        for keyword in keywords:
+            if keyword not in inspect.signature(function).parameters and not takes_any_keyword(function):
+                yield f"{name}.{method}: takes no {keyword}"
     example = example_of(actual)
     for known in recorded.get("attributes", ()):
         if attribute(actual, known) is None and not hasattr(example, known):

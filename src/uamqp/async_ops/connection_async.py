@@ -295,12 +295,24 @@ class ConnectionAsync(LoopBound):
             self._async_lock.release()
 
     async def redirect_async(self, redirect_error: errors.LinkRedirect, auth: AMQPAuth) -> None:
-        """Connect to the host that a redirect names, as `auth`; what was on the old connection is gone."""
+        """Connect to the host that a redirect names, as `auth`; what was on the old connection is gone.
+
+        Raises ValueError where it names none; else as `open_async`.
+        """
+        self._check_names_host(redirect_error)
         await self.destroy_async()
-        self._peer = _Peer(text(redirect_error.hostname, self._encoding), self._peer.tls)
+        self._point_at(redirect_error, auth)
+        await self.open_async()
+
+    def _check_names_host(self, redirect: errors.LinkRedirect) -> None:
+        if not redirect.hostname:
+            raise ValueError(f"the redirect names no host to connect to: {redirect}")
+
+    def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth) -> None:
+        """Use this host from now on."""
+        self._peer = _Peer(text(redirect.hostname, self._encoding), self._peer.tls)
         self.hostname = self._peer.host.encode(self._encoding)
         self.auth = auth
-        await self.open_async()
 
     def _send_keep_alive(self) -> None:
         """Show the peer, and all between here and there, that the connection is in use."""
