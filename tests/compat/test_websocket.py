@@ -17,7 +17,8 @@ from uamqp.broker import Broker
 from uamqp.constants import TransportType
 from uamqp.transport.address import Proxy
 
-from ..transport.servers import ProxyServer, read_head, serving
+from ..transport.servers import FACES, ProxyServer, read_head, read_to_end, serving
+from ..transport.test_websocket import accepting
 from .conftest import Certificates
 from .helpers import bodies
 
@@ -225,3 +226,69 @@ async def test_a_proxy_that_wants_credentials(broker: Broker) -> None:
         with pytest.raises(errors.AuthenticationException, match="407 Proxy Authentication Required") as caught:
             await asyncio.wait_for(ConnectionAsync("127.0.0.1", auth).open_async(), 10)
     assert "swordfish" not in f"{caught.value!r} {auth!r}"
+
+
+def not_opened(face: str, port: int, **terms: Any) -> errors.AMQPError:
+    """The error of a connection over a WebSocket, of either kind, that is not opened."""
+    auth = SASLAnonymous("127.0.0.1", port, transport_type=WEBSOCKET, use_tls=False, **terms)
+    with pytest.raises(errors.AMQPError) as caught:
+        if face == "sync":
+            Connection("127.0.0.1", auth).open()
+        else:
+            asyncio.run(ConnectionAsync("127.0.0.1", auth).open_async())
+    assert not auth.consumed
+    return caught.value
+
+
+@FACES
+@pytest.mark.parametrize("behind", ["server", "proxy"])
+@pytest.mark.parametrize(
+    ("answer", "text", "retryable"),
+    [
+        (b"HTTP/1.1 302 Found\r\nLocation: wss://other.example/\r\n\r\n", "302 Found", False),
+        (b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\r\n", "503 Service Unavailable", True),
+    ],
+    ids=["redirection", "unavailable"],
+)
+def test_answers_that_are_no_websocket(face: str, behind: str, answer: bytes, text: str, retryable: bool) -> None:
+    asked: list[bytes] = []
+
+    def handle(stream: Any) -> None:
+        asked.append(read_head(stream))
+        stream.sendall(answer)
+
+    with serving(handle) as port:
+        terms = {"http_proxy": {"proxy_hostname": "127.0.0.1", "proxy_port": port}} if behind == "proxy" else {}
+        error = not_opened(face, port, **terms)
+    who = "the proxy http" if behind == "proxy" else "the WebSocket server ws"
+    assert isinstance(error, errors.AMQPConnectionError)
+    assert f"{who}://127.0.0.1:{port} answered {text}" in str(error)
+    assert error.retryable is retryable
+    # Nobody was sent elsewhere, or asked again.
+    assert len(asked) == 1
+
+
+@FACES
+@pytest.mark.parametrize(
+    ("subprotocol", "text"),
+    [
+        (b"mqtt", "does not open a WebSocket: unsupported subprotocol: mqtt"),
+        # Good elsewhere, but not what was asked for here.
+        (b"amqp", "does not open a WebSocket: unsupported subprotocol: amqp"),
+        (b"", "opened the WebSocket without the subprotocol of AMQP"),
+    ],
+    ids=["wrong", "of others", "missing"],
+)
+def test_a_websocket_with_another_subprotocol(face: str, subprotocol: bytes, text: str) -> None:
+    left: list[bytes] = []
+
+    def handle(stream: Any) -> None:
+        stream.sendall(accepting(read_head(stream), subprotocol=subprotocol))
+        left.append(read_to_end(stream))
+
+    with serving(handle) as port:
+        error = not_opened(face, port)
+    assert isinstance(error, errors.AMQPConnectionError)
+    assert f"the websocket server ws://127.0.0.1:{port} {text}".casefold() in str(error).casefold()
+    # Not a byte of AMQP goes to whom it may not concern.
+    assert b"AMQP" not in left[0]
