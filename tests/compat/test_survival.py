@@ -35,6 +35,7 @@ from .helpers import Refuser
 WAITING = MessageState.WaitingToBeSent
 OK = MessageState.SendComplete
 
+Kind = type[SendClientAsync]
 # The blocking one is derived from the other.
 KINDS = pytest.mark.parametrize("kind", [SendClient, SendClientAsync])
 CALLS = pytest.mark.parametrize("call", ["send_all_messages", "send_message"])
@@ -70,14 +71,14 @@ class Trouble(NamedTuple):
 
 
 #: Makes the trouble for a kind of client.
-Setting = Callable[[type[SendClientAsync], Certificates], AbstractAsyncContextManager[Trouble]]
+Setting = Callable[[Kind, Certificates], AbstractAsyncContextManager[Trouble]]
 
 
 # --- the causes -------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def a_proxy_that_refuses(kind: type[SendClientAsync], certificates: Certificates) -> AsyncIterator[Trouble]:
+async def a_proxy_that_refuses(kind: Kind, certificates: Certificates) -> AsyncIterator[Trouble]:
     proxy = ProxyServer(refusal="403 Forbidden")
 
     async def mend() -> None:
@@ -96,9 +97,7 @@ async def a_proxy_that_refuses(kind: type[SendClientAsync], certificates: Certif
 
 
 @asynccontextmanager
-async def a_proxy_that_wants_credentials(
-    kind: type[SendClientAsync], certificates: Certificates
-) -> AsyncIterator[Trouble]:
+async def a_proxy_that_wants_credentials(kind: Kind, certificates: Certificates) -> AsyncIterator[Trouble]:
     async def mend() -> None:
         proxy._user = None
 
@@ -121,7 +120,7 @@ def through(proxy: ProxyServer, broker: Broker, **more: str) -> SASLAnonymous:
 
 def an_upgrade_that_fails(status: str, error: type[Exception]) -> Setting:
     @asynccontextmanager
-    async def setting(kind: type[SendClientAsync], certificates: Certificates) -> AsyncIterator[Trouble]:
+    async def setting(kind: Kind, certificates: Certificates) -> AsyncIterator[Trouble]:
         refusing = [True]
 
         def handle(stream: socket.socket) -> None:
@@ -146,9 +145,7 @@ def an_upgrade_that_fails(status: str, error: type[Exception]) -> Setting:
 
 
 @asynccontextmanager
-async def a_certificate_for_another_host(
-    kind: type[SendClientAsync], certificates: Certificates
-) -> AsyncIterator[Trouble]:
+async def a_certificate_for_another_host(kind: Kind, certificates: Certificates) -> AsyncIterator[Trouble]:
     terms: Any = {"verify": certificates.ca}
     (cert, key), (other_cert, other_key) = certificates.server, certificates.stranger
     async with Broker(tls_cert=other_cert, tls_key=other_key) as stranger, Broker(tls_cert=cert, tls_key=key) as broker:
@@ -162,7 +159,7 @@ async def a_certificate_for_another_host(
 
 
 @asynccontextmanager
-async def a_wrong_password(kind: type[SendClientAsync], certificates: Certificates) -> AsyncIterator[Trouble]:
+async def a_wrong_password(kind: Kind, certificates: Certificates) -> AsyncIterator[Trouble]:
     users = {"user": "s3cret"}
 
     async def mend() -> None:
@@ -179,12 +176,12 @@ async def a_wrong_password(kind: type[SendClientAsync], certificates: Certificat
         )
 
 
-def shared_key(kind: type[SendClientAsync]) -> type[SASTokenAuth]:
+def shared_key(kind: Kind) -> type[SASTokenAuth]:
     return SASTokenAuth if kind is SendClient else SASTokenAsync
 
 
 @asynccontextmanager
-async def a_key_that_is_not_theirs(kind: type[SendClientAsync], certificates: Certificates) -> AsyncIterator[Trouble]:
+async def a_key_that_is_not_theirs(kind: Kind, certificates: Certificates) -> AsyncIterator[Trouble]:
     keys = {"me": "cmlnaHQ9MQ=="}
 
     async def mend() -> None:
@@ -206,7 +203,7 @@ def a_web_token(token: str, life: float, error: type[Exception], text: str) -> S
     """The function that gives tokens gives one that is no good; later, it gives others."""
 
     @asynccontextmanager
-    async def setting(kind: type[SendClientAsync], certificates: Certificates) -> AsyncIterator[Trouble]:
+    async def setting(kind: Kind, certificates: Certificates) -> AsyncIterator[Trouble]:
         def source(*given: AccessToken) -> Callable[[], Any]:
             async def get_token() -> AccessToken:
                 return tokens[0]
@@ -232,9 +229,7 @@ def a_web_token(token: str, life: float, error: type[Exception], text: str) -> S
 
 
 @asynccontextmanager
-async def a_signature_that_has_expired(
-    kind: type[SendClientAsync], certificates: Certificates
-) -> AsyncIterator[Trouble]:
+async def a_signature_that_has_expired(kind: Kind, certificates: Certificates) -> AsyncIterator[Trouble]:
     """It was good when it was made, and time went by."""
 
     def auth(life: float) -> SASTokenAuth:
@@ -247,9 +242,7 @@ async def a_signature_that_has_expired(
 
 
 @asynccontextmanager
-async def an_authentication_of_another(
-    kind: type[SendClientAsync], certificates: Certificates
-) -> AsyncIterator[Trouble]:
+async def an_authentication_of_another(kind: Kind, certificates: Certificates) -> AsyncIterator[Trouble]:
     auth = SASLAnonymous("127.0.0.1")
     async with Broker() as broker, ConnectionAsync(broker.url, auth) as other:
         yield Trouble(
@@ -286,7 +279,7 @@ ALL = pytest.mark.parametrize("trouble", CAUSES.values(), ids=CAUSES, indirect=T
 
 @pytest.fixture
 async def trouble(
-    request: pytest.FixtureRequest, kind: type[SendClientAsync], tidy_loop: None, certificates: Certificates
+    request: pytest.FixtureRequest, kind: Kind, tidy_loop: None, certificates: Certificates
 ) -> AsyncIterator[Trouble]:
     async with request.param(kind, certificates) as trouble:
         yield trouble
@@ -327,7 +320,7 @@ async def go_out(client: SendClientAsync, kept: Refuser, messages: list[Message]
 @KINDS
 @CALLS
 @ALL
-async def test_another_client_sends_them(kind: type[SendClientAsync], call: str, trouble: Trouble) -> None:
+async def test_another_client_sends_them(kind: Kind, call: str, trouble: Trouble) -> None:
     kept = Refuser(trouble.broker, "q", "", times=0)
     client = kind(trouble.target, auth=trouble.bad())
     messages = await fail(client, call, trouble.error, trouble.text)
@@ -339,9 +332,7 @@ async def test_another_client_sends_them(kind: type[SendClientAsync], call: str,
 @KINDS
 @CALLS
 @pytest.mark.parametrize("trouble", MENDABLE.values(), ids=MENDABLE, indirect=True)
-async def test_the_same_client_sends_them_when_the_cause_is_gone(
-    kind: type[SendClientAsync], call: str, trouble: Trouble
-) -> None:
+async def test_the_same_client_sends_them_when_the_cause_is_gone(kind: Kind, call: str, trouble: Trouble) -> None:
     kept = Refuser(trouble.broker, "q", "", times=0)
     client = kind(trouble.target, auth=trouble.bad())
     messages = await fail(client, call, trouble.error, trouble.text)
@@ -352,7 +343,7 @@ async def test_the_same_client_sends_them_when_the_cause_is_gone(
 
 @KINDS
 @ALL
-async def test_whoever_holds_the_authentication_still_does(kind: type[SendClientAsync], trouble: Trouble) -> None:
+async def test_whoever_holds_the_authentication_still_does(kind: Kind, trouble: Trouble) -> None:
     auth = trouble.bad()
     consumed = auth.consumed
     for _ in range(2):
@@ -370,7 +361,7 @@ def test_a_missing_file_of_authorities_is_told_before_anything_can_be_queued(tmp
 
 @KINDS
 async def test_a_file_of_authorities_that_went_away(
-    kind: type[SendClientAsync], tls_broker: Broker, certificates: Certificates, tmp_path: Path
+    kind: Kind, tls_broker: Broker, certificates: Certificates, tmp_path: Path
 ) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_bytes(certificates.ca.read_bytes())
@@ -383,7 +374,7 @@ async def test_a_file_of_authorities_that_went_away(
 
 
 @KINDS
-async def test_who_has_a_key_waits_longer_than_the_first_token_lives(kind: type[SendClientAsync]) -> None:
+async def test_who_has_a_key_waits_longer_than_the_first_token_lives(kind: Kind) -> None:
     """The key makes new tokens, so there is no cause to fail, be it the first connection or a later one."""
     async with Broker() as broker:
         kept = Refuser(broker, "q", "", times=0)
