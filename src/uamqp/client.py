@@ -71,7 +71,11 @@ class AMQPClient(Blocking, AMQPClientAsync):
             if self._current is None and self._shutdown:
                 # The coroutine will say that the client is closed; that needs no connection.
                 return BlockingDriver()
-            return self._own_connection()._driver()
+            try:
+                return self._own_connection()._driver()
+            except Exception:
+                # The coroutine will run into the same.
+                return BlockingDriver()
 
     def _own_connection(self) -> Connection:
         if self._current is None:
@@ -101,7 +105,7 @@ class AMQPClient(Blocking, AMQPClientAsync):
 
     def close(self) -> None:
         """Detach the link, and close the connection unless it was given to `open`; safe to call twice."""
-        if self._session is not None:
+        if self._current is not None:
             self._run(self.close_async())
 
     async def close_async(self) -> None:

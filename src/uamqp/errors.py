@@ -463,7 +463,7 @@ def lost(reason: str, policy: ErrorPolicy) -> ConnectionClose:
 
 
 def _connection_close(error: exceptions.ConnectionEnded, policy: ErrorPolicy) -> ConnectionClose:
-    if not error.remote:
+    if not error.remote or isinstance(error, exceptions.ConnectionLost):
         return lost(error.description, policy)
     condition = known(error.condition)
     facts = incoming(error.info) or None

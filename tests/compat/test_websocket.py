@@ -245,7 +245,11 @@ def not_opened(face: str, port: int, **terms: Any) -> errors.AMQPError:
 @pytest.mark.parametrize(
     ("answer", "text", "retryable"),
     [
-        (b"HTTP/1.1 302 Found\r\nLocation: wss://other.example/\r\n\r\n", "302 Found", False),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: wss://other.example/\r\n\r\n",
+            "302 Found with the location wss://other.example/, which is not followed.",
+            False,
+        ),
         (b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\r\n", "503 Service Unavailable", True),
     ],
     ids=["redirection", "unavailable"],
@@ -260,9 +264,9 @@ def test_answers_that_are_no_websocket(face: str, behind: str, answer: bytes, te
     with serving(handle) as port:
         terms = {"http_proxy": {"proxy_hostname": "127.0.0.1", "proxy_port": port}} if behind == "proxy" else {}
         error = not_opened(face, port, **terms)
-    who = "the proxy http" if behind == "proxy" else "the WebSocket server ws"
+    who = "The proxy http" if behind == "proxy" else "The WebSocket server ws"
     assert isinstance(error, errors.AMQPConnectionError)
-    assert f"{who}://127.0.0.1:{port} answered {text}" in str(error)
+    assert f"Connection in an unexpected error state. {who}://127.0.0.1:{port} answered {text}" in str(error)
     assert error.retryable is retryable
     # Nobody was sent elsewhere, or asked again.
     assert len(asked) == 1
@@ -290,5 +294,6 @@ def test_a_websocket_with_another_subprotocol(face: str, subprotocol: bytes, tex
         error = not_opened(face, port)
     assert isinstance(error, errors.AMQPConnectionError)
     assert f"the websocket server ws://127.0.0.1:{port} {text}".casefold() in str(error).casefold()
+    assert not error.retryable
     # Not a byte of AMQP goes to whom it may not concern.
     assert b"AMQP" not in left[0]

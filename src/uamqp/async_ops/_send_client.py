@@ -266,6 +266,10 @@ class SendClientAsync(AMQPClientAsync):
                 # Each time, all that has its outcome by then is dealt with: nearly always it is done already.
                 while message.state not in constants.DONE_STATES:
                     await self._advance(message)
+        except exceptions.AMQPError:
+            # Where others have sent them meanwhile, and then closed the client, nothing is left to tell.
+            if any(message.state not in constants.DONE_STATES for message in messages):
+                raise
         finally:
             if close_on_done:
                 await self.close_async()
@@ -305,6 +309,9 @@ class SendClientAsync(AMQPClientAsync):
                 message.state = _DONE
                 message._response = ALREADY_SETTLED
                 del pending[message]
+            elif delivery.error is not None and not isinstance(failure, TimeoutError):
+                # Its link ended, and with it all that was under way.
+                self._collect()
             else:
                 self._finish(message, failure)
         if pending:
@@ -405,26 +412,52 @@ class SendClientAsync(AMQPClientAsync):
                 break
         for message in accepted:
             del pending[message]
+        # All of them, before a function of the application is told of one.
+        ended = [m for m, d in others if d.error is not None and (self._shutdown or self._tries_again(m, self._why(d)))]
+        if ended:
+            self._queue_before_others(ended)
         for message, delivery in others:
             # Else a function that was told of one before has dealt with it.
             if pending.get(message) is delivery:
-                failure = delivery.failure()
-                self._finish(message, None if failure is None else errors.message_error(failure, self._error_policy))
+                self._finish(message, self._why(delivery))
+
+    def _why(self, delivery: OutgoingDelivery) -> errors.MessageException | None:
+        """Why a message did not get through; None where it did."""
+        failure = delivery.failure()
+        return None if failure is None else errors.message_error(failure, self._error_policy)
+
+    def _queue_before_others(self, messages: list[Message]) -> None:
+        """Queue messages again whose link ended, in their order, before those that were not sent yet."""
+        pending, waiting = self._pending_messages, self._waiting_messages
+        waiting.extendleft(reversed(messages))
+        for message in messages:
+            message.state = _TO_BE_SENT
+            pending[message] = None
+        under_way = {message: delivery for message, delivery in pending.items() if delivery is not None}
+        pending.clear()
+        pending.update(under_way)
+        pending.update(dict.fromkeys(waiting))
+
+    def _tries_again(self, message: Message, failure: Exception | None) -> bool:
+        """Whether a message is to be sent again whose attempt ended so; then the attempt is counted."""
+        action = getattr(failure, "action", None)
+        if action is None or not action.retry or message.retries >= self._error_policy.max_retries:
+            return False
+        if action.increment_retries:
+            message.retries += 1
+        _log.log(self._level, "sending a message again: %s", failure)
+        if action.backoff and self._connection is not None and self._connection._connection is not None:
+            now = self._connection.modern._driver.now()
+            self._resume_at = max(self._resume_at, now + action.backoff)
+        return True
 
     def _finish(self, message: Message, failure: Exception | None) -> None:
         """An attempt to send a message ended: that was it, or it is to be sent again."""
         self._pending_messages.pop(message, None)
-        action = None if failure is None else getattr(failure, "action", None)
-        if action is not None and action.retry and message.retries < self._error_policy.max_retries:
-            if action.increment_retries:
-                message.retries += 1
-            _log.log(self._level, "sending a message again: %s", failure)
+        if self._tries_again(message, failure):
             message.state = _TO_BE_SENT
             self._pending_messages[message] = None
             self._waiting_messages.append(message)
-            if action.backoff and self._connection is not None and self._connection._connection is not None:
-                now = self._connection.modern._driver.now()
-                self._resume_at = max(self._resume_at, now + action.backoff)
             return
         if failure is not None:
             _log.log(self._level, "a message failed: %s", failure)
@@ -466,6 +499,14 @@ class SendClientAsync(AMQPClientAsync):
                 await sender._progress(delivery, ROUND)
         self._collect()
         return not self._shutdown
+
+    async def close_async(self) -> None:
+        try:
+            await super().close_async()
+        finally:
+            if self._session is None:
+                # What was under way waits again; that the client was closed does not count as an attempt.
+                self._collect()
 
     def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         super()._point_at(redirect, auth)

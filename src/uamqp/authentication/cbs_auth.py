@@ -79,7 +79,9 @@ class CBSAuthMixin:
     _retry_policy: TokenRetryPolicy
     _refresh_window: float
     _encoding: str
+    #: The token that was put last on the connection at hand, and the last one that was refused.
     _given: bytes | None = None
+    _refused: bytes | None = None
     _keeper: TokenKeeper | None = None
     _connection: Connection
 
@@ -96,7 +98,7 @@ class CBSAuthMixin:
         self.timeout = timeout
         self._retry_policy = retry_policy or TokenRetryPolicy()
         self._refresh_window = refresh_window
-        self._given = None
+        self._given = self._refused = None
 
     def _set_expiry(self, expires_in: timedelta | float | None, expires_at: float | None) -> None:
         """Set both from either. Raises ValueError where the moment has passed, or neither is given."""
@@ -146,9 +148,15 @@ class CBSAuthMixin:
                 self._keeper.check()
         return False, False
 
+    @property
+    def _can_renew(self) -> bool:
+        """Whether there can be another token than the one at hand."""
+        return True
+
     async def _next_token(self) -> Token:
-        """The token at hand where it was not put yet, else a newer one."""
-        if self.token is None or self.token == self._given:
+        """The token at hand where it was not put yet and may still be good, else a newer one."""
+        expired = self.expires_at is not None and self.expires_at <= time.time() and self._can_renew
+        if self.token is None or self.token == self._given or expired:
             result = self.update_token()
             if inspect.isawaitable(result):
                 await result
@@ -166,7 +174,7 @@ class CBSAuthMixin:
             TimeoutError: the peer did not answer.
         """
         policy = self._retry_policy
-        self._given = None
+        self._given = self._refused
         keeper = TokenKeeper(
             connection.modern,
             text(self.audience, self._encoding),
@@ -185,6 +193,8 @@ class CBSAuthMixin:
                 f"Failed to open CBS authentication link. Does the peer take tokens? It said: {error}"
             ) from error
         except exceptions.AMQPError as error:
+            if isinstance(error, exceptions.TokenError) and self._can_renew:
+                self._refused = self.token
             raise errors.translate(error) from error
         self._keeper = keeper
         return keeper
@@ -261,6 +271,10 @@ class SASTokenAuth(AMQPAuth, CBSAuthMixin):
         self._init_token(audience, token_type, timeout, retry_policy, refresh_window)
         host = custom_endpoint_hostname or urlparse(self.uri).hostname
         self._init_transport(host, port, verify, http_proxy, transport_type, use_tls)
+
+    @property
+    def _can_renew(self) -> bool:
+        return bool(self.username and self.password)
 
     def update_token(self) -> Any:
         """Make a new token from `username` and `password`. Raises TokenExpired where there are none."""

@@ -121,10 +121,10 @@ class WebSocket:
         self._reply = b"".join(protocol.data_to_send())
         self.opened = protocol.state is State.OPEN
         if not self.opened:
-            self._fail(f"does not open a WebSocket: {protocol.handshake_exc}")
+            self._fail(f"does not open a WebSocket: {protocol.handshake_exc}").retryable = False
         elif protocol.subprotocol is None:
             self.opened = False
-            self._fail("opened the WebSocket without the subprotocol of AMQP")
+            self._fail("opened the WebSocket without the subprotocol of AMQP").retryable = False
         return rest if self.opened else b""
 
     def _payload(self) -> list[bytes]:
@@ -167,5 +167,6 @@ class WebSocket:
         protocol.send_close(CloseCode.NORMAL_CLOSURE)
         return b"".join(protocol.data_to_send())
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, what: str) -> AMQPError:
         self.error = ConnectionLost(f"{self._peer} {what}")
+        return self.error
