@@ -180,6 +180,20 @@ async def test_closing_time_and_again_loses_nothing(kind: type[SendClientAsync])
 
 
 @SENDERS
+@pytest.mark.parametrize("mute", ["on_begin", "on_attach"])
+async def test_closing_does_not_wait_for_a_link_that_is_not_answered(kind: type[SendClientAsync], mute: str) -> None:
+    async with peer_server(lambda: Peer(mute)) as server:
+        client = kind(f"{server.url}/q")
+        message = Message("message")
+        sending = begin(client, "send_message", message)
+        await eventually(lambda: client.message_handler is not None and client.message_handler._is_opening)
+        assert await end(begin(client, "close")) is None
+        assert isinstance(await end(sending), errors.AMQPConnectionError)
+        assert client.pending_messages == [message]
+        assert message.state is WAITING
+
+
+@SENDERS
 async def test_closing_while_it_opens(kind: type[SendClientAsync]) -> None:
     """It is closed when both have ended, and the message is sent or still there."""
     async with peer_server(lambda: Peer("on_open")) as server:

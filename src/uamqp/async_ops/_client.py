@@ -311,6 +311,9 @@ class AMQPClientAsync(LoopBound):
             if task is not None:
                 task.cancel()
             own = None if self._ext_connection else connection
+            if own is not None and handler is not None and handler._is_opening:
+                # The peer may never answer; that the connection ends is news to who waits for it.
+                await own.destroy_async()
             async with AsyncExitStack() as stack:
                 if own is not None:
                     stack.push_async_callback(own.destroy_async)

@@ -189,6 +189,11 @@ class LinkAsync(LoopBound, Generic[L]):
         """Whether the link is there, or is being brought back."""
         return self._modern is not None and self._error is None and self._modern.error is None
 
+    @property
+    def _is_opening(self) -> bool:
+        """Whether the peer has yet to say whether it takes the link."""
+        return self._modern is None and self._opening.locked
+
     async def _usable(self) -> L:
         """The attached link. Raises the error of one that has ended."""
         if self._modern is None:
