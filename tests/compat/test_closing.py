@@ -188,7 +188,9 @@ async def test_closing_does_not_wait_for_a_link_that_is_not_answered(kind: type[
         sending = begin(client, "send_message", message)
         await eventually(lambda: client.message_handler is not None and client.message_handler._is_opening)
         assert await end(begin(client, "close")) is None
-        assert isinstance(await end(sending), errors.AMQPConnectionError)
+        error = await end(sending)
+        assert isinstance(error, errors.AMQPConnectionError)
+        assert "The client is closed" in str(error)
         assert client.pending_messages == [message]
         assert message.state is WAITING
 

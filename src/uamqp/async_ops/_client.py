@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from urllib.parse import unquote_plus
 from uuid import uuid4
 
-from .. import address, constants, errors
+from .. import address, constants, errors, exceptions
 from .._legacy import member
 from .._signatures import also_in_order
 from ..aio.arguments import expect, expect_seconds
@@ -241,7 +241,13 @@ class AMQPClientAsync(LoopBound):
         if self.message_handler is None:
             self.message_handler = self._new_handler()
         if self.message_handler is not None:
-            await self.message_handler.open_async()
+            try:
+                await self.message_handler.open_async()
+            except exceptions.AMQPError as error:
+                if self._session is None:
+                    # What broke off is of no interest.
+                    raise self._closed() from error
+                raise
             if self.message_handler is None:
                 raise self._closed()
         return True
