@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 
 from . import errors, exceptions
 from .async_ops.utils import LoopBound
-from .transport.blocking import BlockingDriver, BlockingWaiter
+from .transport.blocking import BlockingDriver, BlockingWaiter, Stranded
 from .transport.driver import Waiter
 
 T = TypeVar("T")
@@ -18,9 +18,12 @@ def run(driver: BlockingDriver, coroutine: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         IllegalState: blocking is not possible here: in a running event loop, or in a child process after `fork`.
+        AMQPConnectionError: another thread has closed the connection.
     """
     try:
         return driver.run(coroutine)
+    except Stranded as error:
+        raise errors.AMQPConnectionError("The connection was closed meanwhile.") from error
     except exceptions.LocalProtocolError as error:
         # Most have been translated where they arose.
         if isinstance(error, errors.AMQPError):

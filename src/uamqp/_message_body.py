@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self, cast
 
 from ._legacy import Text, as_received, is_text, octets, outgoing
+from .c_uamqp import states
 from .codec import message as codec
 from .constants import MessageBodyType
 
@@ -21,9 +22,9 @@ class MessageBody:
         self._encoding = encoding
 
     @property
-    def type(self) -> MessageBodyType:
-        """Which kind it is."""
-        return self._type
+    def type(self) -> states.MessageBodyType:
+        """Which kind it is: the value of a member of `uamqp.constants.MessageBodyType`."""
+        return self._type.value
 
     @property
     def data(self) -> Any:

@@ -230,11 +230,11 @@ class MessageHeader:
     def get_header_obj(self) -> codec.Header:
         """The header as the codec takes it."""
         return codec.Header(
-            durable=self.durable,
-            priority=self.priority,
-            ttl=self.time_to_live,
-            first_acquirer=self.first_acquirer,
-            delivery_count=self.delivery_count or None,
+            durable=_flag(self.durable),
+            priority=_number(self.priority),
+            ttl=_number(self.time_to_live),
+            first_acquirer=_flag(self.first_acquirer),
+            delivery_count=_number(self.delivery_count) or None,
         )
 
     def __str__(self) -> str:
@@ -242,6 +242,15 @@ class MessageHeader:
 
     def __repr__(self) -> str:
         return f"<MessageHeader {', '.join(_set_ones(self.__dict__))}>"
+
+
+def _flag(value: Any) -> bool | None:
+    """Anything that is true or not, as it was always taken."""
+    return None if value is None else bool(value)
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value
 
 
 def _set_ones(values: Mapping[str, Any]) -> Iterator[str]:

@@ -105,8 +105,11 @@ class AMQPClient(Blocking, AMQPClientAsync):
 
     def close(self) -> None:
         """Detach the link, and close the connection unless it was given to `open`; safe to call twice."""
-        if self._current is not None:
-            self._run(self.close_async())
+        with self._guard:
+            driver = None if self._current is None else self._current._blocking
+        # Without one nothing is open, and nobody is about to open anything.
+        if driver is not None:
+            run(driver, self.close_async())
 
     async def close_async(self) -> None:
         await super().close_async()

@@ -152,7 +152,7 @@ class _ConditionError(AMQPError):
 
     Attributes:
         condition: a member of `ErrorCodes`, or bytes where the specification does not know it.
-        description: what went wrong, as bytes, or None.
+        description: what went wrong, or None. What the peer said is bytes.
         info: further facts of the peer: a dict with bytes keys, or None.
         action: what the policy says about it, or None where no policy was asked.
     """
@@ -169,11 +169,11 @@ class _ConditionError(AMQPError):
         if isinstance(condition, str):
             condition = known(condition)
         shown = str(condition) if isinstance(condition, ErrorCodes) else condition.decode(encoding, "replace")
-        raw = None if description is None else octets(description, encoding)
-        super().__init__(f"{shown}: {printable(raw.decode(encoding, 'replace'))}" if raw else shown)
+        said = description.decode(encoding, "replace") if isinstance(description, bytes) else description
+        super().__init__(f"{shown}: {printable(said)}" if said else shown)
         self._encoding = encoding
         self.condition = condition
-        self.description = raw
+        self.description = description
         self.info = info
         self.action: ErrorAction | None = None
 
@@ -457,7 +457,9 @@ def _translate(error: exceptions.AMQPError, policy: ErrorPolicy) -> exceptions.A
 def lost(reason: str, policy: ErrorPolicy) -> ConnectionClose:
     """The error of a connection that cannot be had, or is gone without a word of the peer."""
     reason = reason[:1].upper() + reason[1:]
-    closed = ConnectionClose(ErrorCodes.UnknownError, f"{_LOST} {reason}. Is the address right, and the peer running?")
+    closed = ConnectionClose(
+        ErrorCodes.UnknownError, octets(f"{_LOST} {reason}. Is the address right, and the peer running?")
+    )
     closed.action = policy.on_connection_error(closed)
     return closed
 
@@ -468,10 +470,10 @@ def _connection_close(error: exceptions.ConnectionEnded, policy: ErrorPolicy) ->
     condition = known(error.condition)
     facts = incoming(error.info) or None
     if isinstance(condition, ErrorCodes):
-        closed = ConnectionClose(condition, error.description, facts)
+        closed = ConnectionClose(condition, octets(error.description), facts)
         closed.action = policy.on_connection_error(closed)
     else:
-        closed = VendorConnectionClose(condition, error.description, facts)
+        closed = VendorConnectionClose(condition, octets(error.description), facts)
         closed.action = policy.on_unrecognized_error(closed)
     return closed
 
@@ -480,11 +482,11 @@ def _link_detach(error: exceptions.LinkDetached, policy: ErrorPolicy) -> LinkDet
     condition = known(error.condition)
     facts = incoming(error.info) or None
     if not isinstance(condition, ErrorCodes):
-        detached: LinkDetach = VendorLinkDetach(condition, error.description, facts)
+        detached: LinkDetach = VendorLinkDetach(condition, octets(error.description), facts)
         detached.action = policy.on_unrecognized_error(detached)
         return detached
     kind = LinkRedirect if isinstance(error, exceptions.LinkRedirected) else LinkDetach
-    detached = kind(condition, error.description, facts)
+    detached = kind(condition, octets(error.description), facts)
     detached.action = policy.on_link_error(detached)
     return detached
 
@@ -497,10 +499,10 @@ def message_error(error: exceptions.AMQPError, policy: ErrorPolicy) -> MessageEx
     condition = known(error.condition) if rejected else ErrorCodes.UnknownError
     facts = incoming(error.info) or None
     if isinstance(condition, ErrorCodes):
-        failed: MessageException = MessageSendFailed(condition, error.description, facts)
+        failed: MessageException = MessageSendFailed(condition, octets(error.description), facts)
         failed.action = policy.on_message_error(failed)
     else:
-        failed = MessageException(condition, error.description, facts)
+        failed = MessageException(condition, octets(error.description), facts)
         failed.action = policy.on_unrecognized_error(failed)
     failed.__cause__ = error
     return failed

@@ -18,6 +18,14 @@ from ._message_fields import MessageProperties as MessageProperties
 from .codec import message as codec
 from .codec.hot_sections import lone_data
 from .codec.primitives import LEGACY
+from .codec.sections import (
+    APPLICATION_PROPERTIES,
+    DELIVERY_ANNOTATIONS,
+    FOOTER,
+    HEADER,
+    MESSAGE_ANNOTATIONS,
+    PROPERTIES,
+)
 from .constants import MessageBodyType, MessageState
 from .engine.delivery import IncomingDelivery
 
@@ -205,6 +213,16 @@ class Message:
         """The decoded message, of which a section is to be read."""
         return self._message or _BLANK
 
+    def _has(self, section: int) -> bool:
+        """Whether the message came with that section, be it an empty one."""
+        message = self._original()
+        payload = message._payload
+        return payload is not None and section in message._scanned(payload).sections
+
+    def _present(self, section: int, value: dict[Any, Any]) -> dict[Any, Any] | None:
+        """The content of a section, None where the message came without it."""
+        return value if value or self._has(section) else None
+
     def _read_properties(self) -> MessageProperties | None:
         original = self._original()
         fields = original.property_fields()
@@ -212,11 +230,13 @@ class Message:
             # Nearly always so: 30 % less for a message of which all is read.
             return MessageProperties._of_fields(fields, self._encoding)
         values = values_of(original.properties)
-        return None if values == NO_VALUES else MessageProperties._received(values, self._encoding)
+        if values == NO_VALUES and not self._has(PROPERTIES):
+            return None
+        return MessageProperties._received(values, self._encoding)
 
     def _read_header(self) -> MessageHeader | None:
         header = self._original().header
-        return None if header == _NO_HEADER else MessageHeader(header=header)
+        return None if header == _NO_HEADER and not self._has(HEADER) else MessageHeader(header=header)
 
     @property
     def properties(self) -> Any:
@@ -253,7 +273,7 @@ class Message:
         """What can only be known once the body is, or None."""
         value = self._footer
         if value is _UNREAD:
-            value = self._footer = self._original().footer or None
+            value = self._footer = self._present(FOOTER, self._original().footer)
         return value
 
     @footer.setter
@@ -266,7 +286,9 @@ class Message:
         """The application's own properties, or None; of a received message keys and text are bytes."""
         value = self._application_properties
         if value is _UNREAD:
-            value = self._application_properties = self._original().application_properties or None
+            value = self._application_properties = self._present(
+                APPLICATION_PROPERTIES, self._original().application_properties
+            )
         return value
 
     @application_properties.setter
@@ -279,7 +301,7 @@ class Message:
         """The message annotations, or None; of a received message keys and text are bytes."""
         value = self._annotations
         if value is _UNREAD:
-            value = self._annotations = self._original().annotations or None
+            value = self._annotations = self._present(MESSAGE_ANNOTATIONS, self._original().annotations)
         return value
 
     @annotations.setter
@@ -297,7 +319,9 @@ class Message:
         """Annotations for the next node only, or None."""
         value = self._delivery_annotations
         if value is _UNREAD:
-            value = self._delivery_annotations = self._original().delivery_annotations or None
+            value = self._delivery_annotations = self._present(
+                DELIVERY_ANNOTATIONS, self._original().delivery_annotations
+            )
         return value
 
     @delivery_annotations.setter
@@ -318,7 +342,7 @@ class Message:
 
     def _body_data(self, kind: MessageBodyType) -> Any:
         body = self._body
-        return body.data if body is not None and body.type is kind else None
+        return body.data if body is not None and body._type is kind else None
 
     @property
     def data(self) -> Any:

@@ -111,7 +111,7 @@ def test_copies(error: Any) -> None:
 
 def test_attributes() -> None:
     error = errors.VendorLinkDetach(b"com.ms:x", "words", {b"a": 1})
-    assert (error.condition, error.description, error.info, error.action) == (b"com.ms:x", b"words", {b"a": 1}, None)
+    assert (error.condition, error.description, error.info, error.action) == (b"com.ms:x", "words", {b"a": 1}, None)
     redirect = errors.LinkRedirect(
         ErrorCodes.LinkRedirect,
         b"words",
@@ -129,7 +129,7 @@ def test_attributes() -> None:
     assert errors.LinkRedirect(ErrorCodes.LinkRedirect).address is None
     failure = errors.ClientMessageError(TimeoutError("Message send timed out."), info={"total_messages": 1})
     assert failure.condition is ErrorCodes.ClientError
-    assert failure.description == b"Message send timed out."
+    assert failure.description == "Message send timed out."
     assert failure.info == {"total_messages": 1}
     token = errors.TokenAuthFailure(401, b"no")
     assert (token.status_code, token.description) == (401, b"no")

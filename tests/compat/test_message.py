@@ -83,12 +83,12 @@ def test_bodies(body: Any, kind: Any, data: Any, text: str, encoded: str) -> Non
 def test_bodies_of_a_kind(body: Any, body_type: Any, data: Any, encoded: str) -> None:
     message = Message(body, body_type=body_type)
     assert message._body is not None
-    assert message._body.type is body_type
+    assert message._body.type is body_type.value
     assert data_of(message) == data
     assert message.encode_message().hex() == encoded
     received = again(message)
     assert received._body is not None
-    assert received._body.type is body_type
+    assert received._body.type is body_type.value
     assert data_of(received) == data
 
 
@@ -114,15 +114,15 @@ def test_the_three_views_of_a_body() -> None:
 def test_body_objects() -> None:
     data = DataBody(["a"])
     data.append(b"b")
-    assert (bytes(data), str(data), len(data), data[1], data[-2], data.type) == (b"ab", "ab", 2, b"b", b"a", DATA)
+    assert (bytes(data), str(data), len(data), data[1], data[-2], data.type) == (b"ab", "ab", 2, b"b", b"a", DATA.value)
     sequence = SequenceBody([[1, "a"]])
     sequence.append([2])
     assert (bytes(sequence), str(sequence), len(sequence)) == (b"1a2", "1a2", 2)
-    assert (sequence[0], sequence[-1], sequence.type) == ([1, b"a"], [2], SEQUENCE)
+    assert (sequence[0], sequence[-1], sequence.type) == ([1, b"a"], [2], SEQUENCE.value)
     value = ValueBody()
     assert (bytes(value), str(value), value.data) == (b"", "", None)
     value.set("text")
-    assert (bytes(value), str(value), value.data, value.type) == (b"text", "text", b"text", VALUE)
+    assert (bytes(value), str(value), value.data, value.type) == (b"text", "text", b"text", VALUE.value)
     assert {kind.value.value: kind for kind in MessageBodyType} == BODY_TYPE_C_PYTHON_MAP
     with pytest.raises(NotImplementedError):
         _ = MessageBody().data

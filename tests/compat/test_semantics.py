@@ -38,6 +38,7 @@ from uamqp.codec.definitions import Accepted, Error, Modified, Rejected, Release
 from uamqp.codec.values import Symbol
 from uamqp.constants import (
     ErrorCodes,
+    MessageBodyType,
     MessageSendResult,
     MessageState,
     ReceiverSettleMode,
@@ -364,6 +365,32 @@ def test_fix_absent_header_fields_are_none_and_present_ones_are_what_they_are() 
     assert (given.durable, given.priority, given.ttl, given.first_acquirer) == (False, 0, 0, False)
 
 
+def test_keep_flags_of_a_header_are_anything_that_is_true_or_not() -> None:
+    header = MessageHeader()
+    header.durable, header.first_acquirer, header.delivery_count = 1, 0, True  # type: ignore[assignment]
+    given = round_trip(Message("x", header=header)).header
+    assert (given.durable, given.first_acquirer, given.delivery_count) == (True, False, 1)
+
+
+def test_keep_a_section_that_came_empty_is_there() -> None:
+    data = bytes.fromhex("005375a00178")
+    for code, name in ((0x70, "header"), (0x73, "properties")):
+        message = Message.decode_from_bytes(bytearray([0, 0x53, code, 0x45, *data]))
+        assert getattr(message, name) is not None
+    for code, name in (
+        (0x71, "delivery_annotations"),
+        (0x72, "annotations"),
+        (0x74, "application_properties"),
+    ):
+        message = Message.decode_from_bytes(bytearray([0, 0x53, code, 0xC1, 1, 0, *data]))
+        assert getattr(message, name) == {}
+    message = Message.decode_from_bytes(bytearray([*data, 0, 0x53, 0x78, 0xC1, 1, 0]))
+    assert message.footer == {}
+    absent = Message.decode_from_bytes(bytearray(data))
+    for name in ("header", "properties", "annotations", "delivery_annotations", "application_properties", "footer"):
+        assert getattr(absent, name) is None
+
+
 def test_fix_a_decoded_message_with_a_user_id_can_be_encoded_again() -> None:
     arrived = round_trip(Message("x", properties=MessageProperties(user_id=b"\xff\0")))
     assert round_trip(arrived).properties.user_id == b"\xff\0"
@@ -401,8 +428,8 @@ def test_keep_bodies_are_chosen_by_their_type() -> None:
     assert Message(5).get_data() == 5
     assert Message({"a": 1}).get_data() == {b"a": 1}
     bodies = ["x", b"x", ["a", b"b"], [], 5, None, {"a": 1}, ["a", 1], (1, 2), bytearray(b"x")]
-    kinds = ["Data", "Data", "Data", "Data", *["Value"] * 6]
-    assert [Message(body)._body.type.name for body in bodies] == kinds
+    kinds = [*[MessageBodyType.Data] * 4, *[MessageBodyType.Value] * 6]
+    assert [Message(body)._body.type for body in bodies] == [kind.value for kind in kinds]
     assert str(Message(0)) == ""
 
 

@@ -183,6 +183,10 @@ class _Task:
                 pass
 
 
+class Stranded(LocalProtocolError):
+    """A call waits for something on a connection that another thread has closed."""
+
+
 class BlockingDriver(Driver):
     """Drives one connection from the threads that call into it."""
 
@@ -436,7 +440,7 @@ class BlockingDriver(Driver):
         """
         delay = self._until_next_timer()
         if self._leader is None and not self._timers and not self._followers and not self._may_connect:
-            raise LocalProtocolError("the connection is closed")
+            raise Stranded("the connection is closed")
         self._followers.append(task)
         # Where the call is one inside another, this thread is in a step, and another one may begin its own meanwhile.
         stepping, self.stepping = self.stepping, 0
