@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Coroutine
+from threading import get_ident
 from typing import Any, Self, TypeVar
 
 from . import errors, exceptions
 from .async_ops.utils import LoopBound
-from .transport.blocking import BlockingDriver, BlockingWaiter, Stranded
+from .transport.blocking import BlockingDriver, BlockingWaiter, Outside, Stranded
 from .transport.driver import Waiter
 
 T = TypeVar("T")
@@ -31,6 +33,46 @@ def run(driver: BlockingDriver, coroutine: Coroutine[Any, Any, T]) -> T:
         raise errors.translate(error) from error
 
 
+class ThreadLock:
+    """What `Lock` is in asynchronous code, for threads whose calls may be driven by different drivers."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._owner = 0
+        self._waiting = 0
+        self.locked = False
+
+    async def __aenter__(self) -> None:
+        while not self._take():
+            await Outside(self._wait, ())
+
+    def _take(self) -> bool:
+        with self._changed:
+            if self.locked:
+                return False
+            self.locked, self._owner = True, get_ident()
+            return True
+
+    def _wait(self) -> None:
+        """Wait until it is free, which is not to say that it is ours then. No lock of a driver is held here."""
+        with self._changed:
+            if self._owner == get_ident():
+                raise errors.IllegalState(
+                    "this call comes from a function that is called while the same object is opened or closed, and "
+                    "would wait for itself"
+                )
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: not self.locked)
+            finally:
+                self._waiting -= 1
+
+    async def __aexit__(self, *exc: object) -> None:
+        with self._changed:
+            self.locked, self._owner = False, 0
+            self._changed.notify_all()
+
+
 class Blocking(LoopBound):
     """The blocking face of an asynchronous class, from which it also inherits.
 
@@ -40,6 +82,9 @@ class Blocking(LoopBound):
 
     def _new_waiter(self) -> Waiter:
         return BlockingWaiter()
+
+    def _new_lock(self) -> ThreadLock:
+        return ThreadLock()
 
     def _check_loop(self) -> None:
         """There is none."""

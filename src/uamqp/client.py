@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from threading import get_ident
 from typing import Any, Self, TypeVar
 
 from . import address, errors
 from ._blocking import Blocking, run
 from .async_ops.client_async import AMQPClientAsync, ReceiveClientAsync, SendClientAsync
+from .async_ops.connection_async import ConnectionAsync
 from .authentication import AMQPAuth
 from .connection import Connection
 from .constants import MessageState
@@ -77,6 +79,15 @@ class AMQPClient(Blocking, AMQPClientAsync):
                 # The coroutine will run into the same.
                 return BlockingDriver()
 
+    def _check_loop(self) -> None:
+        if self._connection is not None:
+            self._check_driver(self._connection)
+
+    def _check_driver(self, connection: ConnectionAsync) -> None:
+        """Raise where the call that runs is not driven with this connection, but with one that there was before."""
+        if connection._thread != get_ident():
+            raise errors.AMQPConnectionError("The client was closed or opened again meanwhile. Call once more.")
+
     def _own_connection(self) -> Connection:
         if self._current is None:
             made = super()._new_connection()
@@ -85,7 +96,9 @@ class AMQPClient(Blocking, AMQPClientAsync):
         return self._current
 
     def _new_connection(self) -> Connection:
-        return self._own_connection()
+        own = self._own_connection()
+        self._check_driver(own)
+        return own
 
     def open(self, connection: Connection | None = None) -> None:
         """Connect and authenticate; safe to call twice. The link is attached when it is first used.
@@ -111,10 +124,11 @@ class AMQPClient(Blocking, AMQPClientAsync):
         if driver is not None:
             run(driver, self.close_async())
 
-    async def close_async(self) -> None:
-        await super().close_async()
-        if self._session is None:
-            self._current = None
+    def _is_at_hand(self) -> bool:
+        return self._connection is None or self._connection._thread == get_ident()
+
+    def _forget_connection(self) -> None:
+        self._current = None
 
     def redirect(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         """Go on at the address that a redirect names, as `auth`; messages that are queued here are dropped.

@@ -219,6 +219,57 @@ async def test_closing_while_it_opens(kind: type[SendClientAsync]) -> None:
 # --- receiving --------------------------------------------------------------------------------------------------
 
 
+def take_batches(client: ReceiveClient, got: list[str]) -> None:
+    got += map(str, client.receive_message_batch(5, timeout=50))
+
+
+def iterate(client: ReceiveClient, got: list[str]) -> None:
+    for message in client.receive_messages_iter():
+        got.append(str(message))
+
+
+def hand_over(client: ReceiveClient, got: list[str]) -> None:
+    client.receive_messages(lambda message: got.append(str(message)))
+
+
+@pytest.mark.parametrize("receive", [take_batches, iterate, hand_over], ids=lambda function: function.__name__)
+async def test_closing_and_opening_while_others_receive(receive: Callable[[ReceiveClient, list[str]], None]) -> None:
+    """Each call ends with what it got, or with an error of a link that is gone; no message is lost."""
+    count = 100
+    over = threading.Event()
+    async with Broker() as broker:
+        await put(broker, "q", *(f"{number}".encode() for number in range(count)))
+        client = ReceiveClient(f"{broker.url}/q", prefetch=10)
+        got: list[str] = []
+
+        def go_on() -> None:
+            while not over.is_set():
+                try:
+                    receive(client, got)
+                except errors.AMQPError:
+                    pass
+                except RuntimeError as error:
+                    # Two of them iterate, or settle what is another's.
+                    assert "is running on this client" in str(error) or "the link has ended" in str(error)
+
+        def open_and_close() -> None:
+            for _ in range(50):
+                try:
+                    client.open()
+                    client.close()
+                except errors.AMQPError:
+                    pass
+
+        receiving = [in_thread(go_on) for _ in range(2)]
+        async with asyncio.timeout(BOUND):
+            await in_thread(open_and_close)
+            over.set()
+            await in_thread(client.close)
+            await asyncio.gather(*receiving)
+        await eventually(lambda: broker.connections == 0)
+        assert {*got, *(body.decode() for body in await bodies(broker, "q"))} == {f"{n}" for n in range(count)}
+
+
 @RECEIVERS
 async def test_closing_ends_two_iterations(kind: type[ReceiveClientAsync], broker: Broker) -> None:
     await put(broker, "q", *range(6))

@@ -13,7 +13,7 @@ from uamqp.broker import Broker
 CLASSES = ["Connection", "Session", "Sender", "Receiver"]
 ASYNC_NAMES = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__", "__anext__": "__next__"}
 #: What a blocking delivery leaves out: it is not awaitable, and its engine's own parts are not for two threads.
-DELIVERY_ONLY_ASYNC = {"link", "position", "aborted", "answer", "chosen_tag", "waiter"}
+DELIVERY_ONLY_ASYNC = {"link", "encoded", "position", "aborted", "answer", "chosen_tag", "waiter"}
 
 
 def public(cls: type) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from ..c_uamqp import TickCounter
 from ..constants import ReceiverSettleMode, SenderSettleMode
 from ..message import Message
 from ..transport.driver import BackgroundTask
-from ._lock import Lock
 from .connection_async import ConnectionAsync
 from .session_async import OnAttach, SessionAsync
 from .utils import LoopBound
@@ -126,7 +125,7 @@ class AMQPClientAsync(LoopBound):
         self._ext_connection = False
         self._session: SessionAsync | None = None
         self._keep_alive_task: BackgroundTask | None = None
-        self._opening = Lock(self._new_waiter)
+        self._opening = self._new_lock()
         self.message_handler: Any = None
 
     def _default_auth(self) -> AMQPAuth:
@@ -155,6 +154,7 @@ class AMQPClientAsync(LoopBound):
         self._check_loop()
         async with self._opening:
             if self._session is not None or (self._shutdown and not again):
+                self._check_loop()
                 return
             if connection is not None:
                 _log.log(self._level, "using the connection %r", connection)
@@ -307,26 +307,39 @@ class AMQPClientAsync(LoopBound):
         Messages that were not sent stay in `pending_messages`.
         """
         async with self._opening:
-            if self._session is None:
+            if self._session is None or not self._is_at_hand():
                 return
-            self._shutdown = True
-            handler, self.message_handler = self.message_handler, None
-            session, self._session = self._session, None
-            connection, self._connection = self._connection, None
-            task, self._keep_alive_task = self._keep_alive_task, None
-            if task is not None:
-                task.cancel()
-            own = None if self._ext_connection else connection
-            if own is not None and handler is not None and handler._is_opening:
-                # The peer may never answer; that the connection ends is news to who waits for it.
-                await own.destroy_async()
-            async with AsyncExitStack() as stack:
-                if own is not None:
-                    stack.push_async_callback(own.destroy_async)
-                if session is not None:
-                    stack.push_async_callback(_close_patiently, session.destroy_async, own)
-                if handler is not None:
-                    await _close_patiently(handler.destroy_async, own)
+            try:
+                await self._close()
+            finally:
+                self._forget_connection()
+
+    def _is_at_hand(self) -> bool:
+        """Whether the connection is the one that this call began with."""
+        return True
+
+    def _forget_connection(self) -> None:
+        """The connection is closed, and no longer the client's."""
+
+    async def _close(self) -> None:
+        self._shutdown = True
+        handler, self.message_handler = self.message_handler, None
+        session, self._session = self._session, None
+        connection, self._connection = self._connection, None
+        task, self._keep_alive_task = self._keep_alive_task, None
+        if task is not None:
+            task.cancel()
+        own = None if self._ext_connection else connection
+        if own is not None and handler is not None and handler._is_opening:
+            # The peer may never answer; that the connection ends is news to who waits for it.
+            await own.destroy_async()
+        async with AsyncExitStack() as stack:
+            if own is not None:
+                stack.push_async_callback(own.destroy_async)
+            if session is not None:
+                stack.push_async_callback(_close_patiently, session.destroy_async, own)
+            if handler is not None:
+                await _close_patiently(handler.destroy_async, own)
 
     async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         """Go on at the address that a redirect names, as `auth`; messages that are queued here are dropped.

@@ -15,7 +15,6 @@ from ..aio.arguments import expect
 from ..aio.link import Link
 from ..codec import definitions
 from ..constants import MessageReceiverState, MessageSenderState, ReceiverSettleMode, SenderSettleMode
-from ._lock import Lock
 from .session_async import SessionAsync
 from .utils import LoopBound
 
@@ -78,7 +77,7 @@ class LinkAsync(LoopBound, Generic[L]):
         self._modern: L | None = None
         self._state: Any = self._states.Idle
         self._error: BaseException | None = None
-        self._opening = Lock(self._new_waiter)
+        self._opening = self._new_lock()
         self._closings = 0
 
     # --- opening ----------------------------------------------------------------------------------------------

@@ -274,8 +274,11 @@ class ReceiveClientAsync(AMQPClientAsync):
         return None
 
     async def _hand_to_callback(self, message: Message, callback: Callable[[Message], Any]) -> None:
-        assert self._connection is not None
-        result = await self._connection.modern._driver.outside(callback, message)
+        connection = self._connection
+        if connection is None:
+            # The client was closed, and its link with it: the message comes again.
+            return
+        result = await connection.modern._driver.outside(callback, message)
         if hasattr(result, "__await__"):
             await result
         self._keep(message)

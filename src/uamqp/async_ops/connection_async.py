@@ -32,7 +32,6 @@ from ..exceptions import AddressError
 from ..transport.address import PORT_PLAIN, PORT_TLS, PORT_WEBSOCKET, PORT_WEBSOCKET_TLS, Endpoint, redacted
 from ..transport.driver import Driver
 from ..transport.event_loop import EventLoopDriver
-from ._lock import Lock
 from .utils import LoopBound
 from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
@@ -127,7 +126,7 @@ class ConnectionAsync(LoopBound):
         self._level = logging.INFO if debug else logging.DEBUG
         self._connection: Connection | None = None
         self._keeper: TokenKeeper | None = None
-        self._opening = Lock(self._new_waiter)
+        self._opening = self._new_lock()
         self._async_lock = asyncio.Lock()
         self._thread = 0
         self._holds_auth = False

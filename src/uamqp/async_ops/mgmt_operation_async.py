@@ -15,7 +15,6 @@ from ..codec.primitives import LEGACY
 from ..compat import TimeoutException as TimeoutException
 from ..constants import MgmtOpenStatus
 from ..message import Message
-from ._lock import Lock
 from .utils import LoopBound
 from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
@@ -77,7 +76,7 @@ class MgmtOperationAsync(LoopBound):
         self._status_code_field = octets(status_code_field, encoding)
         self._description_field = octets(description_fields, encoding)
         self._requests: Requests | None = None
-        self._opening = Lock(session._new_waiter)
+        self._opening = session._new_lock()
 
     async def execute_async(
         self, operation: str | bytes, op_type: str | bytes | None, message: Message, timeout: float = 0

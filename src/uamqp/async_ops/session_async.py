@@ -11,7 +11,6 @@ from .._signatures import also_in_order
 from ..aio.session import Session
 from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..message import Message
-from ._lock import Lock
 from .connection_async import ConnectionAsync
 from .mgmt_operation_async import MgmtOperationAsync
 from .utils import LoopBound
@@ -61,7 +60,7 @@ class SessionAsync(LoopBound):
         self._on_attach = on_attach
         self._session: Session | None = None
         self._mgmt_links: dict[str | bytes, MgmtOperationAsync] = {}
-        self._beginning = Lock(self._new_waiter)
+        self._beginning = self._new_lock()
 
     async def begin_async(self) -> None:
         """Begin the session, and open the connection where that was not done; safe to call twice.

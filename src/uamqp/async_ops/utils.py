@@ -7,6 +7,7 @@ from typing import Any
 
 from ..transport.driver import Waiter
 from ..utils import get_running_loop
+from ._lock import Lock
 
 __all__ = ["LoopBound", "get_dict_with_loop_if_needed", "get_running_loop"]
 
@@ -37,6 +38,10 @@ class LoopBound:
     def _new_waiter(self) -> Waiter:
         """Something to wait for."""
         return asyncio.get_running_loop().create_future()
+
+    def _new_lock(self) -> Any:
+        """A lock for coroutines of this object: `async with`, and the attribute `locked`."""
+        return Lock(self._new_waiter)
 
     def _check_loop(self) -> None:
         if self._loop is not None and self._loop is not asyncio.get_running_loop():

@@ -79,7 +79,7 @@ class BlockingWaiter:
 _RUNNING: Final = BlockingWaiter()
 
 
-class _Outside:
+class Outside:
     """A call that a coroutine wants made without the lock; awaiting it gives what the call gave."""
 
     __slots__ = ("_args", "_called", "_error", "_function", "_result", "begun")
@@ -249,7 +249,7 @@ class BlockingDriver(Driver):
                     self._finish_step()
                     if task.done:
                         break
-                    outside = task.waiter if isinstance(task.waiter, _Outside) else None
+                    outside = task.waiter if isinstance(task.waiter, Outside) else None
                     if outside is None:
                         if task.can_go_on():
                             continue
@@ -380,7 +380,7 @@ class BlockingDriver(Driver):
         pass
 
     async def outside(self, function: Callable[..., T], *args: Any) -> T:
-        return await _Outside(function, args)  # type: ignore[no-any-return]
+        return await Outside(function, args)  # type: ignore[no-any-return]
 
     async def disconnect(self, timeout: float) -> None:
         for task in self._tasks:
@@ -509,7 +509,7 @@ class BlockingDriver(Driver):
             try:
                 for task in ready:
                     self._step(task)
-                    if not task.done and isinstance(task.waiter, _Outside) and not task.waiter.begun:
+                    if not task.done and isinstance(task.waiter, Outside) and not task.waiter.begun:
                         self._call_outside(task.waiter)
                     if task.error is not None and not isinstance(task.error, Exception):
                         # An interrupt or exit: meant for the program, which happened to be here.
@@ -525,7 +525,7 @@ class BlockingDriver(Driver):
             elif self._socket is None and not self._may_connect:
                 self._drop_pipe()
 
-    def _call_outside(self, outside: _Outside) -> None:
+    def _call_outside(self, outside: Outside) -> None:
         """Make the call that a task wants, in another thread: the one whose step this was has a task of its own."""
         outside.begun = True
 
