@@ -16,6 +16,7 @@ import pytest
 from tests.aio.peers import BOUND, Peer, eventually, peer_server, threaded_server
 from uamqp import Message, ReceiveClient, SendClient, errors
 from uamqp.async_ops import ReceiveClientAsync, SendClientAsync
+from uamqp.authentication import JWTTokenAuth
 from uamqp.broker import Broker
 from uamqp.constants import MessageState
 
@@ -214,6 +215,19 @@ async def test_closing_while_it_opens(kind: type[SendClientAsync]) -> None:
         assert (client.pending_messages == [message]) is (error is not None)
         assert message.state is (OK if error is None else WAITING)
         await eventually(lambda: server.peer.driver._lost)
+
+
+async def test_closing_in_a_function_that_opening_waits_for(tidy_loop: None) -> None:
+    async with Broker() as broker:
+
+        def get_token() -> None:
+            client.close()
+
+        auth = JWTTokenAuth("audience", f"{broker.url}/q", get_token)
+        client = SendClient(f"{broker.url}/q", auth=auth)
+        opening = in_thread(client.open)
+        assert isinstance(await end(opening), errors.IllegalState)
+        assert client._session is None
 
 
 # --- receiving --------------------------------------------------------------------------------------------------
