@@ -149,7 +149,7 @@ MUTANTS = [
     Mutant(
         "not accepted is written as accepted",
         delivery.IncomingDelivery,
-        "settle",
+        "encoded",
         "encoded = encode_state(state, ",
         "encoded = encode_state(ACCEPTED, ",
     ),
