@@ -80,13 +80,11 @@ class AMQPClient(Blocking, AMQPClientAsync):
                 return BlockingDriver()
 
     def _check_loop(self) -> None:
-        if self._connection is not None:
-            self._check_driver(self._connection)
+        if not self._is_at_hand():
+            raise _exchanged()
 
-    def _check_driver(self, connection: ConnectionAsync) -> None:
-        """Raise where the call that runs is not driven with this connection, but with one that there was before."""
-        if connection._thread != get_ident():
-            raise errors.AMQPConnectionError("The client was closed or opened again meanwhile. Call once more.")
+    def _is_at_hand(self) -> bool:
+        return self._connection is None or _drives(self._connection)
 
     def _own_connection(self) -> Connection:
         if self._current is None:
@@ -97,7 +95,8 @@ class AMQPClient(Blocking, AMQPClientAsync):
 
     def _new_connection(self) -> Connection:
         own = self._own_connection()
-        self._check_driver(own)
+        if not _drives(own):
+            raise _exchanged()
         return own
 
     def open(self, connection: Connection | None = None) -> None:
@@ -123,9 +122,6 @@ class AMQPClient(Blocking, AMQPClientAsync):
         # Without one nothing is open, and nobody is about to open anything.
         if driver is not None:
             run(driver, self.close_async())
-
-    def _is_at_hand(self) -> bool:
-        return self._connection is None or self._connection._thread == get_ident()
 
     def _forget_connection(self) -> None:
         self._current = None
@@ -319,6 +315,15 @@ class ReceiveClient(AMQPClient, ReceiveClientAsync):
                 self._auto_complete_again()
                 if self._shutdown_after_timeout:
                     self.close()
+
+
+def _drives(connection: ConnectionAsync) -> bool:
+    """Whether the call that runs is driven with this connection, and not with one that the client had before."""
+    return connection._thread == get_ident()
+
+
+def _exchanged() -> errors.AMQPConnectionError:
+    return errors.AMQPConnectionError("The client was closed or opened again meanwhile. Call once more.")
 
 
 def send_message(target: Node, data: Any, auth: AMQPAuth | None = None, debug: bool = False) -> list[MessageState]:

@@ -68,6 +68,13 @@ async def fill(broker: Broker) -> None:
     await put(broker, "queue", *(str(number).encode() for number in range(COUNT)))
 
 
+def check_that_all_are_there(broker: Broker, got: list[str], turns: int) -> None:
+    """Each message was given out, or is in the queue, which is emptied."""
+    left = len(broker.queue("queue"))
+    assert len(set(got)) + left >= COUNT, (turns, got, left)
+    broker.queue("queue").purge()
+
+
 @RECEIVING
 async def test_cancelled(broker: Broker, receive: Receiving) -> None:
     for turns in range(TURNS):
@@ -86,9 +93,7 @@ async def test_cancelled(broker: Broker, receive: Receiving) -> None:
                 for message in messages:
                     message.accept()
             await client.close_async()
-        left = len(broker.queue("queue"))
-        assert len(set(got)) + left >= COUNT, (turns, got, left)
-        broker.queue("queue").purge()
+        check_that_all_are_there(broker, got, turns)
         assert broker.connections == 0
 
 
@@ -107,9 +112,7 @@ async def test_receiving_on_a_connection_that_is_lost(broker: Broker, receive: R
             error = task.exception()
             assert isinstance(error, errors.AMQPError | RuntimeError), (turns, error)
             await client.close_async()
-        left = len(broker.queue("queue"))
-        assert len(set(got)) + left >= COUNT, (turns, got, left)
-        broker.queue("queue").purge()
+        check_that_all_are_there(broker, got, turns)
 
 
 async def sending(client: Any) -> None:

@@ -322,6 +322,7 @@ class AMQPClientAsync(LoopBound):
         """The connection is closed, and no longer the client's."""
 
     async def _close(self) -> None:
+        """Close what is open; the lock is held."""
         self._shutdown = True
         handler, self.message_handler = self.message_handler, None
         session, self._session = self._session, None

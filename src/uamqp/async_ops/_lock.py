@@ -1,4 +1,4 @@
-"""A lock for coroutines, whatever drives them."""
+"""A lock for coroutines of one event loop; in blocking code, `ThreadLock` has its place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..transport.driver import Waiter, wake
 
 
 class Lock:
-    """One at a time, in the order in which they came. Those who share it must be driven by the same driver.
+    """One at a time, in the order in which they came. Bound to no loop as long as nobody waits.
 
     Args:
         new_waiter: makes something to wait for, as `Driver.waiter`.

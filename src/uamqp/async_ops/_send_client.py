@@ -501,6 +501,7 @@ class SendClientAsync(AMQPClientAsync):
         return not self._shutdown
 
     async def close_async(self) -> None:
+        """As `AMQPClientAsync.close_async`; what was under way without an outcome is queued again."""
         try:
             await super().close_async()
         finally:
