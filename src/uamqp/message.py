@@ -213,15 +213,9 @@ class Message:
         """The decoded message, of which a section is to be read."""
         return self._message or _BLANK
 
-    def _has(self, section: int) -> bool:
-        """Whether the message came with that section, be it an empty one."""
-        message = self._original()
-        payload = message._payload
-        return payload is not None and section in message._scanned(payload).sections
-
     def _present(self, section: int, value: dict[Any, Any]) -> dict[Any, Any] | None:
         """The content of a section, None where the message came without it."""
-        return value if value or self._has(section) else None
+        return value if value or self._original().came_with(section) else None
 
     def _read_properties(self) -> MessageProperties | None:
         original = self._original()
@@ -230,13 +224,14 @@ class Message:
             # Nearly always so: 30 % less for a message of which all is read.
             return MessageProperties._of_fields(fields, self._encoding)
         values = values_of(original.properties)
-        if values == NO_VALUES and not self._has(PROPERTIES):
+        if values == NO_VALUES and not original.came_with(PROPERTIES):
             return None
         return MessageProperties._received(values, self._encoding)
 
     def _read_header(self) -> MessageHeader | None:
-        header = self._original().header
-        return None if header == _NO_HEADER and not self._has(HEADER) else MessageHeader(header=header)
+        original = self._original()
+        header = original.header
+        return None if header == _NO_HEADER and not original.came_with(HEADER) else MessageHeader(header=header)
 
     @property
     def properties(self) -> Any:

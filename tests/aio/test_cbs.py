@@ -293,8 +293,8 @@ async def test_two_at_once_for_the_same_audience(connection: Connection, check: 
         *(connection.authorize("audience", lambda audience: Token("t", "jwt", time.time() + 1000)) for _ in range(2))
     )
     assert len(check.put) == 2
-    # One of them is left: its session, the task that hears answers, and the one that renews.
-    await eventually(lambda: len(connection._engine.sessions) == 1 and len(connection._driver._tasks) == 2)  # type: ignore[attr-defined]
+    # One of them is left: its session, the tasks that hear answers and the end of the link, and the one that renews.
+    await eventually(lambda: len(connection._engine.sessions) == 1 and len(connection._driver._tasks) == 3)  # type: ignore[attr-defined]
 
 
 async def test_the_connection_goes_while_the_first_token_is_put(services: Broker, check: Check) -> None:
@@ -316,7 +316,7 @@ async def test_the_connection_is_closed_as_the_first_token_is_accepted(services:
     connection = await connect(services.url)
     await Closing(connection, "audience", lambda audience: Token("token", "jwt", time.time() + 1000)).start()
     # Nobody is left to renew it.
-    assert not connection._driver._tasks  # type: ignore[attr-defined]
+    await eventually(lambda: not connection._driver._tasks)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("timeout", [0.05, None])

@@ -151,14 +151,26 @@ async def test_half_of_what_is_gone_goes_too(serve: Serve) -> None:
         await eventually(lambda: len(server.peer.messages) == 2)
         first = server.peer.links[:2]
         server.peer.receiver.fail("amqp:link:detach-forced", "idle")
-        await eventually(lambda: not connection._requests["node"].usable)
+        with pytest.raises(LinkDetached, match="idle"):
+            await asking
         await connection.request("node", Message("x"))
-        # Somebody still waits for an answer there.
-        assert [link.error is None for link in first] == [True, False]
-        asking.cancel()
-        await eventually(lambda: first[0].error is not None)
-        # The one that hears answers now.
-        assert len(connection._driver._tasks) == 1  # type: ignore[attr-defined]
+        assert None not in [link.error for link in first]
+        # Those that hear answers, and the end of the link, now.
+        assert len(connection._driver._tasks) == 2  # type: ignore[attr-defined]
+
+
+async def test_an_answer_that_came_before_the_end_of_the_link_is_heard(serve: Serve) -> None:
+    class Hasty(AcceptingPeer):
+        def on_message(self, delivery: IncomingDelivery) -> None:
+            super().on_message(delivery)
+            id = delivery.message.properties.message_id
+            self.sender.send(Message("answer", properties=Properties(correlation_id=id)).encode())
+            self.receiver.fail("amqp:link:detach-forced", "idle")
+
+    server = await serve(Hasty)
+    async with connect(server.url) as connection:
+        for _ in range(2):
+            assert (await connection.request("node", Message("x"))).body == "answer"
 
 
 async def test_cancelling_a_request_leaves_the_others_alone(broker: Broker, connection: Connection) -> None:

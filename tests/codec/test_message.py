@@ -324,6 +324,15 @@ def test_fields_of_properties_as_they_came() -> None:
         assert Message.decode(payload).property_fields() is None
 
 
+def test_whether_a_section_came() -> None:
+    # An empty list of properties, and a body.
+    message = Message.decode(bytes.fromhex("00537345005375a00178"))
+    assert message.came_with(0x73) and not message.came_with(0x70)
+    assert message.properties == Properties()
+    # Not what was set here.
+    assert not Message(b"x", properties=Properties(subject="s")).came_with(0x73)
+
+
 def test_types_of_properties() -> None:
     properties = Properties(
         user_id=b"u",

@@ -42,7 +42,10 @@ class Requests:
         self._waiting: dict[str, Waiter] = {}
         self._answers: dict[str, IncomingDelivery] = {}
         self._retired = False
-        self._reader: BackgroundTask = self._driver.spawn(self._read(), f"answers for {reply_to}")
+        self._tasks: list[BackgroundTask] = [
+            self._driver.spawn(self._read(), f"answers for {reply_to}"),
+            self._driver.spawn(self._watch(), f"the link of requests of {reply_to}"),
+        ]
 
     @classmethod
     async def open_dynamic(cls, session: Session, node: str, timeout: float | None) -> Requests:
@@ -102,7 +105,7 @@ class Requests:
                 raise OperationTimeout(f"no answer to the request {within(timeout)}")
             answer = self._answers.get(id)
             if answer is None:
-                error = self._receiver.error
+                error = self._receiver.error or self._sender.error
                 assert error is not None
                 raise error.again()
             return answer
@@ -119,8 +122,19 @@ class Requests:
                 answer.accept()
                 self._hand_out(answer)
         except AMQPError:
-            for waiter in self._waiting.values():
-                wake(waiter)
+            self._wake_all()
+
+    async def _watch(self) -> None:
+        """See whether the link of the requests ends, and their answers are not to be expected; a background task."""
+        sender = self._sender
+        await sender._changed.wait_for(lambda: sender.error is not None, None)
+        # Answers that came before it are handed out first.
+        await self._driver.sleep(0)
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for waiter in self._waiting.values():
+            wake(waiter)
 
     def _hand_out(self, answer: IncomingDelivery) -> None:
         try:
@@ -139,7 +153,7 @@ class Requests:
     async def close(self, timeout: float | None) -> None:
         """Detach from the node, within `timeout` seconds; safe to call twice."""
         left = self._driver.countdown(timeout)
-        self._reader.cancel()
+        self._stop()
         await self._sender.close(timeout=left())
         await self._receiver.close(timeout=left())
 
@@ -150,6 +164,10 @@ class Requests:
 
     def _drop_retired(self) -> None:
         if self._retired and not self._waiting:
-            self._reader.cancel()
+            self._stop()
             self._sender._drop()
             self._receiver._drop()
+
+    def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()

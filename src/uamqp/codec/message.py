@@ -327,6 +327,11 @@ class Message:
         place = self._scanned(payload).sections.get(PROPERTIES)
         return None if place is None else property_fields(payload, place)
 
+    def came_with(self, code: int) -> bool:
+        """Whether the message was decoded from bytes that have the section with that descriptor, be it an empty one."""
+        payload = self._payload
+        return payload is not None and code in self._scanned(payload).sections
+
     @property
     def application_properties(self) -> Map:
         """The application's own properties."""
