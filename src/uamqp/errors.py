@@ -105,7 +105,7 @@ class ErrorPolicy:
         return self._on_error(error) if self._on_error is not None else ErrorAction(retry=True)
 
     def on_message_error(self, error: Any) -> ErrorAction:
-        """A message did not get through."""
+        """A message was rejected with a condition. Without one, such as where its link ended, it is tried again."""
         return self._by_condition(error)
 
     def on_link_error(self, error: Any) -> ErrorAction:
@@ -500,7 +500,8 @@ def message_error(error: exceptions.AMQPError, policy: ErrorPolicy) -> MessageEx
     facts = incoming(error.info) or None
     if isinstance(condition, ErrorCodes):
         failed: MessageException = MessageSendFailed(condition, octets(error.description), facts)
-        failed.action = policy.on_message_error(failed)
+        # Without a condition there is nothing that a policy could tell apart.
+        failed.action = policy.on_message_error(failed) if rejected and error.condition else ErrorAction()
     else:
         failed = MessageException(condition, octets(error.description), facts)
         failed.action = policy.on_unrecognized_error(failed)

@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import pytest
+
 import uamqp.aio as amqp
+from tests.aio.peers import BOUND
+from uamqp import ReceiveClient, SendClient
+from uamqp.async_ops import ReceiveClientAsync, SendClientAsync
 from uamqp.broker import Broker
 from uamqp.broker.nodes import Entry, Node, Refused
+
+# The blocking ones are derived from the others.
+SENDERS = pytest.mark.parametrize("kind", [SendClient, SendClientAsync])
+RECEIVERS = pytest.mark.parametrize("kind", [ReceiveClient, ReceiveClientAsync])
+
+
+def in_thread(function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+    """`asyncio.to_thread`, but begun at once, and in a thread that nobody waits for where it hangs."""
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=f"test-{function.__name__}", daemon=True).start()
+    wrapped: asyncio.Future[Any] = asyncio.wrap_future(future)
+    return wrapped
+
+
+def begin(client: Any, call: str, *arguments: Any) -> asyncio.Future[Any]:
+    """Begin a call of either kind of client, that of the blocking one in a thread."""
+    if isinstance(client, SendClient | ReceiveClient):
+        return in_thread(getattr(client, call), *arguments)
+    return asyncio.create_task(getattr(client, f"{call}_async")(*arguments))
+
+
+async def call(client: Any, name: str, *arguments: Any) -> Any:
+    """A call of either kind of client."""
+    async with asyncio.timeout(BOUND):
+        return await begin(client, name, *arguments)
 
 
 def _connect(broker: Broker) -> AbstractAsyncContextManager[amqp.Connection]:

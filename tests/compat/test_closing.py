@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import os
 import subprocess
 import sys
@@ -20,15 +19,11 @@ from uamqp.authentication import JWTTokenAuth
 from uamqp.broker import Broker
 from uamqp.constants import MessageState
 
-from .helpers import bodies, put
+from .helpers import RECEIVERS, SENDERS, begin, bodies, in_thread, put
 
 WAITING = MessageState.WaitingToBeSent
 SENT = MessageState.WaitingForSendAck
 OK = MessageState.SendComplete
-
-# The blocking ones are derived from the others.
-SENDERS = pytest.mark.parametrize("kind", [SendClient, SendClientAsync])
-RECEIVERS = pytest.mark.parametrize("kind", [ReceiveClient, ReceiveClientAsync])
 
 
 @pytest.fixture(autouse=True)
@@ -37,28 +32,6 @@ async def tidy_threads(tidy_loop: None) -> AsyncIterator[None]:
     before = set(threading.enumerate())
     yield
     await eventually(lambda: {t for t in threading.enumerate() if t.name != "uamqp-heartbeat"} <= before)
-
-
-def in_thread(function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
-    """`asyncio.to_thread`, but begun at once, and in a thread that nobody waits for where it hangs."""
-    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function(*arguments))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name=f"test-{function.__name__}", daemon=True).start()
-    wrapped: asyncio.Future[Any] = asyncio.wrap_future(future)
-    return wrapped
-
-
-def begin(client: Any, call: str, *arguments: Any) -> asyncio.Future[Any]:
-    """Begin a call of either kind of client, that of the blocking one in a thread."""
-    if isinstance(client, SendClient | ReceiveClient):
-        return in_thread(getattr(client, call), *arguments)
-    return asyncio.create_task(getattr(client, f"{call}_async")(*arguments))
 
 
 async def end(call: asyncio.Future[Any]) -> BaseException | None:

@@ -21,7 +21,7 @@ from uamqp.codec.definitions import RELEASED, Accepted, Modified, Rejected
 from uamqp.constants import ErrorCodes, MessageSendResult, MessageState, SenderSettleMode
 from uamqp.engine.delivery import IncomingDelivery
 
-from .helpers import Refuser, bodies, take
+from .helpers import SENDERS, Refuser, bodies, call, take
 
 OK = MessageState.SendComplete
 FAILED = MessageState.SendFailed
@@ -204,18 +204,91 @@ async def test_debug_logs(broker: Broker, caplog: pytest.LogCaptureFixture) -> N
 # --- the queue --------------------------------------------------------------------------------------------------
 
 
+async def test_a_message_that_is_queued_twice_is_sent_once(broker: Broker) -> None:
+    client = SendClientAsync(f"{broker.url}/queue")
+    first, second = Message("first"), Message("second")
+    client.queue_message(first, second, first)
+    client.queue_message(first)
+    assert client.pending_messages == [first, second]
+    client.queue_message(copy.deepcopy(first))
+    assert await client.send_all_messages_async(close_on_done=False) == [OK, OK, OK]
+    third = Message("third")
+    client.queue_message(third)
+    assert await client.send_message_batch_async([third, third]) == [OK, OK]
+    assert await bodies(broker, "queue") == [b"first", b"second", b"first", b"third"]
+
+
+@SENDERS
+async def test_sending_a_message_again_that_was_not_sent(kind: Any) -> None:
+    """It is queued still."""
+    async with Broker(auto_create=False) as broker:
+        client = kind(f"{broker.url}/queue")
+        message = Message("message")
+        with pytest.raises(errors.LinkDetach):
+            await call(client, "send_message", message)
+        broker.queue("queue")
+        await call(client, "close")
+        await call(client, "open")
+        await call(client, "send_message", message)
+        await call(client, "close")
+        assert message.state is OK
+        assert await bodies(broker, "queue") == [b"message"]
+
+
+@SENDERS
+async def test_what_is_queued_while_all_is_sent_is_sent_too(kind: Any, broker: Broker) -> None:
+    client = kind(f"{broker.url}/queue")
+    told: list[str] = []
+
+    def queue_another(result: Any, error: Any, n: int = 0) -> None:
+        told.append(f"{n}")
+        if n < 3:
+            message = Message(f"{n + 1}")
+            message.on_send_complete = partial(queue_another, n=n + 1)
+            client.queue_message(message)
+
+    message = Message("0")
+    message.on_send_complete = queue_another
+    client.queue_message(message)
+    # It says of those that were there what became of them.
+    assert await call(client, "send_all_messages") == [OK]
+    assert told == ["0", "1", "2", "3"]
+    assert not client.messages_pending()
+    assert await bodies(broker, "queue") == [b"0", b"1", b"2", b"3"]
+
+
+async def test_a_policy_is_asked_only_where_a_condition_was_given(broker: Broker) -> None:
+    asked: list[Any] = []
+
+    class Never(errors.ErrorPolicy):
+        def on_message_error(self, error: Any) -> errors.ErrorAction:
+            asked.append(error.condition)
+            return errors.ErrorAction(retry=False)
+
+    busy = Refuser(broker, "busy", "amqp:internal-error")
+    async with SendClientAsync(f"{broker.url}/busy", error_policy=Never()) as client:
+        client.queue_message(Message("message"))
+        assert await client.send_all_messages_async(close_on_done=False) == [FAILED]
+    assert asked == [ErrorCodes.InternalServerError] and len(busy.attempts) == 1
+    async with peer_server(lambda: Peer("on_message")) as server:
+        async with SendClientAsync(f"{server.url}/q", error_policy=Never()) as client:
+            message = Message("message")
+            sending = asyncio.create_task(client.send_message_async(message))
+            await eventually(lambda: server.peer.messages)
+            server.peer.messages[0].link.fail("amqp:link:detach-forced", "gone")
+            # That the link is gone is news of its own, and the message waits.
+            with pytest.raises(errors.LinkDetach, match="gone"):
+                await sending
+            assert client.pending_messages == [message]
+            assert message.retries == 1
+    assert len(asked) == 1
+
+
 async def test_what_cannot_be_queued(broker: Broker) -> None:
     client = SendClientAsync(f"{broker.url}/queue")
     message = Message("message")
-    with pytest.raises(ValueError, match="queued already"):
-        client.queue_message(message, message)
-    assert client.pending_messages == []
     client.queue_message(message)
-    with pytest.raises(ValueError, match="queued already"):
-        client.queue_message(Message("other"), message)
-    assert client.pending_messages == [message]
-    client.queue_message(copy.deepcopy(message))
-    assert await client.send_all_messages_async(close_on_done=False) == [OK, OK]
+    assert await client.send_all_messages_async(close_on_done=False) == [OK]
     with pytest.raises(errors.MessageAlreadySettled):
         client.queue_message(message)
     with pytest.raises(TypeError, match="Only new messages"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..codec.definitions import Source
@@ -216,20 +216,25 @@ class Receiver(Link):
             self._queue.extend(kept)
         super()._ended(endpoint, error)
 
-    async def _available(self, count: int, seconds: float | None) -> bool:
-        """Wait for a delivery; False where time ran out."""
+    async def _available(
+        self, count: int, seconds: float | None, elsewhere: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Wait for a delivery, or until there is something `elsewhere`; False where time ran out.
+
+        Of what is elsewhere, `_changed` must tell.
+        """
         error = self.error
         if error is not None:
             raise error.again()
         self._wanted += count
         try:
-            if not await self._changed.wait_for(self._need_not_wait, seconds):
+            if not await self._changed.wait_for(lambda: elsewhere() or self._need_not_wait(), seconds):
                 return False
         finally:
             self._wanted -= count
             if self._may_flow:
                 self._policy.unwanted(self, self._wanted)
-        if not self._queue:
+        if not self._queue and not elsewhere():
             error = self.error
             assert error is not None
             raise error.again()

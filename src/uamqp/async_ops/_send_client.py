@@ -116,9 +116,11 @@ class SendClientAsync(AMQPClientAsync):
     def queue_message(self, *messages: Message) -> None:
         """Queue messages for sending; nothing is sent yet, and the client need not be open.
 
+        A message that is queued already keeps its place, and is sent once; to send it twice, queue a copy
+        (`copy.deepcopy`).
+
         Raises:
             TypeError: one of them was received, or is no message.
-            ValueError: one of them is queued already.
             MessageResponse: one of them was sent before, or failed.
             MessageContentTooLarge: a batch does not fit into one message.
         """
@@ -144,33 +146,32 @@ class SendClientAsync(AMQPClientAsync):
                 raise TypeError(f"a Message or BatchMessage is needed, not {type(message).__name__}")
             gathered += message.gather()
         pending = self._pending_messages
-        if not pending.keys().isdisjoint(gathered) or (len(gathered) > 1 and len(set(gathered)) < len(gathered)):
-            raise ValueError("a message is queued already; queue a copy (copy.deepcopy) to send it twice")
         now = self._counter.get_current_ms()
         for message in gathered:
             message.idle_time = now
-            message.state = _TO_BE_SENT
-            pending[message] = None
-        self._waiting_messages += gathered
+            if message not in pending:
+                message.state = _TO_BE_SENT
+                pending[message] = None
+                self._waiting_messages.append(message)
         return gathered
 
     # --- sending ----------------------------------------------------------------------------------------------
 
     async def send_all_messages_async(self, close_on_done: bool = True) -> list[MessageState]:
-        """Send all that is queued, and wait for the outcomes.
+        """Send all that is queued, also what is queued meanwhile, and wait for the outcomes.
 
         Args:
             close_on_done: close the client in the end, whatever that is.
 
         Returns:
-            A state for each message in the order in which they were queued: `SendComplete` or `SendFailed`. That
-            a message failed is no error here; its attribute ``on_send_complete`` is told why.
+            A state for each message that was queued when the call began, in that order: `SendComplete` or `SendFailed`.
+            That a message failed is no error here; its attribute ``on_send_complete`` is told why.
 
         Raises:
             LinkDetach, AMQPConnectionError, AuthenticationException: the link cannot be attached, or is gone. What
                 was not sent stays queued.
         """
-        return await self._send(list(self._pending_messages), close_on_done)
+        return await self._send(list(self._pending_messages), close_on_done, to_the_end=True)
 
     async def send_message_batch_async(
         self, messages: Iterable[Message | str | bytes], close_on_done: bool = True
@@ -256,19 +257,27 @@ class SendClientAsync(AMQPClientAsync):
     async def wait_async(self) -> None:
         """Send all that is queued, also what is queued meanwhile, and wait for the outcomes."""
         await self._open_for_use()
+        await self._advance_all()
+
+    async def _advance_all(self) -> None:
         while self._pending_messages:
             await self._advance(next(iter(self._pending_messages)))
 
-    async def _send(self, messages: list[Message], close_on_done: bool) -> list[MessageState]:
+    async def _send(
+        self, messages: list[Message], close_on_done: bool, *, to_the_end: bool = False
+    ) -> list[MessageState]:
+        """Send messages and wait for the outcomes, `to_the_end` of the queue; the states of `messages`."""
         try:
             await self._open_for_use()
             for message in messages:
                 # Each time, all that has its outcome by then is dealt with: nearly always it is done already.
                 while message.state not in constants.DONE_STATES:
                     await self._advance(message)
+            if to_the_end:
+                await self._advance_all()
         except exceptions.AMQPError:
             # Where others have sent them meanwhile, and then closed the client, nothing is left to tell.
-            if any(message.state not in constants.DONE_STATES for message in messages):
+            if (to_the_end and not self._shutdown) or any(m.state not in constants.DONE_STATES for m in messages):
                 raise
         finally:
             if close_on_done:
