@@ -312,7 +312,8 @@ class ReceiveClient(AMQPClient, ReceiveClientAsync):
                 if last is not None and messages.auto_complete:
                     last.accept()
             finally:
-                self._auto_complete_again()
+                if self._iterator is messages:
+                    self._iterator = None
                 if self._shutdown_after_timeout:
                     self.close()
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import uamqp.aio as amqp
-from tests.aio.peers import Peer, eventually, peer_server
-from uamqp import Message, errors, exceptions
+from tests.aio.peers import BOUND, Peer, eventually, peer_server
+from uamqp import Message, ReceiveClient, errors, exceptions
 from uamqp.address import Source
 from uamqp.async_ops import AsyncMessageIter, ConnectionAsync, ReceiveClientAsync
 from uamqp.broker import Broker
@@ -21,7 +21,7 @@ from uamqp.codec.message import encode_message
 from uamqp.codec.values import Described, Symbol
 from uamqp.constants import ErrorCodes, MessageState, ReceiverSettleMode, SenderSettleMode
 
-from .helpers import bodies, put
+from .helpers import RECEIVERS, begin, bodies, call, in_thread, put
 
 #: Milliseconds without a message after which an iteration ends: long enough for one that is on its way.
 PATIENCE = 500
@@ -121,11 +121,11 @@ class Interrupted(ReceiveClientAsync):
     happens: BaseException | None = None
     _waits = 0
 
-    async def _ready(self, seconds: float | None, most: int | None) -> Any:
+    async def _ready(self, *arguments: Any) -> Any:
         self._waits += 1
         if self._waits == 2 and self.happens is not None:
             raise self.happens
-        return await super()._ready(seconds, most)
+        return await super()._ready(*arguments)
 
 
 @pytest.mark.parametrize("function", [None, lambda message: None])
@@ -828,3 +828,156 @@ async def test_text_arrives_as_bytes(broker: Broker) -> None:
     assert received.properties.message_id == b"id"
     assert received.application_properties == {b"key": b"value", b"number": 5}
     assert received.annotations == received.message_annotations == {b"x-opt-text": b"text"}
+
+
+# --- several who receive on one client, and calls that end ------------------------------------------------------
+
+
+@RECEIVERS
+async def test_work_ends_at_the_timeout(kind: type[ReceiveClientAsync], full: Broker) -> None:
+    client = kind(f"{full.url}/queue", timeout=200)
+    rounds = 0
+    while await call(client, "do_work"):
+        rounds += 1
+        assert rounds < 100
+    assert client._timeout_reached
+    assert texts(await call(client, "receive_message_batch")) == list("01234")
+    await call(client, "close")
+
+
+@RECEIVERS
+async def test_work_goes_on_after_the_timeout_where_the_client_is_to_stay(
+    kind: type[ReceiveClientAsync], broker: Broker
+) -> None:
+    client = kind(f"{broker.url}/queue", timeout=60, shutdown_after_timeout=False)
+    for _ in range(2):
+        while not client._timeout_reached:
+            assert await call(client, "do_work")
+        # Whoever receives begins anew.
+        client._receive_for(None)
+        assert not client._timeout_reached
+    await put(broker, "queue", b"late")
+    assert texts(await call(client, "receive_message_batch")) == ["late"]
+    await call(client, "close")
+
+
+@RECEIVERS
+@pytest.mark.parametrize("function", [None, lambda message: None])
+async def test_what_the_work_of_one_has_accepted_is_for_another_who_waits(
+    kind: type[ReceiveClientAsync], broker: Broker, function: Any
+) -> None:
+    client = kind(f"{broker.url}/queue")
+    await call(client, "open")
+    await call(client, "client_ready")
+    for how in ("do_work", "batch", "iterate"):
+        working = begin(client, "do_work")
+        await eventually(lambda: client.message_handler._modern._changed._waiters)
+        if how == "iterate":
+            iterator = client.receive_messages_iter_async(function) if kind is ReceiveClientAsync else None
+            waiting = (
+                asyncio.ensure_future(anext(iterator))
+                if iterator is not None
+                else in_thread(next, client.receive_messages_iter(function))  # type: ignore[attr-defined]
+            )
+        else:
+            arguments = (None, function) if kind is ReceiveClient else (None,)
+            client._message_received_callback = function
+            waiting = begin(client, "receive_message_batch", *arguments)
+        await put(broker, "queue", how.encode())
+        async with asyncio.timeout(BOUND):
+            received = await waiting
+            await working
+        if how != "iterate":
+            (received,) = received
+        elif kind is ReceiveClientAsync:
+            # Who asks for no other message says so.
+            received.accept()
+        assert str(received) == how
+    await call(client, "close")
+    assert await bodies(broker, "queue") == []
+
+
+async def test_what_a_cancelled_call_had_is_for_another_who_waits(broker: Broker) -> None:
+    async with ReceiveClientAsync(f"{broker.url}/queue") as client:
+        await client.client_ready_async()
+        waiting = asyncio.create_task(client.receive_message_batch_async())
+        await eventually(lambda: client.message_handler._modern._changed._waiters)
+        client._keep_again([Message("kept")])
+        assert texts(await waiting) == ["kept"]
+
+
+@RECEIVERS
+async def test_what_is_said_of_accepting_after_a_loop_holds(kind: type[ReceiveClientAsync], full: Broker) -> None:
+    client = kind(f"{full.url}/queue", shutdown_after_timeout=False)
+    if isinstance(client, ReceiveClient):
+        assert texts([await in_thread(next, client.receive_messages_iter())]) == ["0"]
+    else:
+        async for message in client.receive_messages_iter_async():
+            assert str(message) == "0"
+            break
+    client.auto_complete = False
+    batch = await call(client, "receive_message_batch", 2)
+    assert [message.settled for message in batch] == [False, False]
+    await call(client, "close")
+
+
+@RECEIVERS
+async def test_what_nobody_was_given_comes_again_once_after_closing(
+    kind: type[ReceiveClientAsync], full: Broker
+) -> None:
+    client = kind(f"{full.url}/queue", auto_complete=False)
+    while client._received_messages.qsize() < 5:
+        await call(client, "do_work")
+    await call(client, "close")
+    await call(client, "open")
+    batch: list[Message] = []
+    while len(batch) < 5:
+        batch += await call(client, "receive_message_batch")
+    assert texts(batch) == list("01234")
+    for message in batch:
+        assert await in_thread(message.accept)
+    await call(client, "close")
+    assert await bodies(full, "queue") == []
+
+
+@RECEIVERS
+async def test_what_was_accepted_is_given_out_after_closing(kind: type[ReceiveClientAsync], full: Broker) -> None:
+    client = kind(f"{full.url}/queue")
+    while client._received_messages.qsize() < 5:
+        await call(client, "do_work")
+    await call(client, "close")
+    assert await bodies(full, "queue") == []
+    await call(client, "open")
+    assert texts(await call(client, "receive_message_batch")) == list("01234")
+    await call(client, "close")
+
+
+async def test_a_message_whose_coroutine_function_is_cancelled_goes_back(broker: Broker) -> None:
+    await put(broker, "queue", b"0")
+    seen: list[str] = []
+    async with ReceiveClientAsync(f"{broker.url}/queue", shutdown_after_timeout=False) as client:
+
+        async def slow(message: Message) -> None:
+            seen.append(str(message))
+            await asyncio.Event().wait()
+
+        receiving = asyncio.create_task(client.receive_messages_async(slow))
+        await eventually(lambda: seen)
+        receiving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await receiving
+        # The client still has its link.
+        assert texts(await client.receive_message_batch_async()) == ["0"]
+
+
+@pytest.mark.parametrize("stays", [False, True])
+async def test_an_iteration_that_fails_closes_the_client(stays: bool) -> None:
+    async with peer_server(Peer) as server:
+        client = ReceiveClientAsync(f"{server.url}/q", shutdown_after_timeout=not stays)
+        waiting = asyncio.ensure_future(anext(client.receive_messages_iter_async()))
+        await eventually(lambda: client.message_handler is not None and client.message_handler._is_attached)
+        server.peer.links[0].fail("amqp:link:detach-forced", "gone")
+        with pytest.raises(errors.LinkDetach, match="gone"):
+            await waiting
+        assert (client._connection is not None) is stays
+        await client.close_async()

@@ -14,7 +14,7 @@ from ..authentication import AMQPAuth
 from ..constants import ReceiverSettleMode
 from ..message import Message
 from ._client import ROUND, AMQPClientAsync, is_loop
-from .receiver_async import PREFETCH, MessageReceiverAsync
+from .receiver_async import PREFETCH, MessageReceiverAsync, nowhere
 
 #: Named as in uamqp 1.6, where all clients are in one module.
 _log = logging.getLogger("uamqp.async_ops.client_async")
@@ -83,11 +83,14 @@ class ReceiveClientAsync(AMQPClientAsync):
         self._link_properties: Mapping[Any, Any] | None = kwargs.pop("link_properties", None)
         self._max_message_size: int | None = kwargs.pop("max_message_size", None)
         self._prefetch = prefetch or PREFETCH
-        self.auto_complete = auto_complete
-        #: What it was before an iterator came.
-        self._auto_complete_before: bool | None = None
+        self._auto_complete = auto_complete
+        #: What accepts the messages in its own time.
+        self._iterator: AsyncMessageIter | None = None
         self._streaming_receive = False
         self._was_message_received = False
+        #: When `do_work_async` saw a message last, or began to look, in milliseconds; None before.
+        self._last_activity_timestamp: float | None = None
+        self._timeout_reached = False
         self._message_received_callback: Callable[[Message], Any] | None = None
         self._received_messages = ReceivedMessages()
         super().__init__(
@@ -165,11 +168,7 @@ class ReceiveClientAsync(AMQPClientAsync):
             # They are the caller's already, who is told the next time.
             _log.log(self._level, "receiving ended with %d messages: %s", len(batch), error)
         except BaseException:
-            # Nobody gets them now; the next call does, before what came behind them.
-            received = self._received_messages
-            self._take_received(batch, len(batch) + received.qsize())
-            for message in batch:
-                received.put(message)
+            self._keep_again(batch)
             raise
         return batch
 
@@ -178,10 +177,13 @@ class ReceiveClientAsync(AMQPClientAsync):
         # Once there is something, what has arrived by the next turn is taken too.
         while len(batch) < most:
             left = most - len(batch)
-            receiver = await self._ready(0.0 if batch else patience, left)
+            receiver = await self._ready(0.0 if batch else patience, left, self._has_kept)
             if receiver is None:
                 break
-            if self._is_plain():
+            if self._has_kept():
+                # Another's call has dealt with them.
+                pass
+            elif self._is_plain():
                 messages = receiver._take(left)
                 self._was_message_received = True
                 batch += messages
@@ -190,7 +192,20 @@ class ReceiveClientAsync(AMQPClientAsync):
                         message.accept()
             else:
                 await receiver._hand_out(None, left)
-                self._take_received(batch, most)
+            self._take_received(batch, most)
+
+    def _has_kept(self) -> bool:
+        """Whether there are messages that were dealt with, and wait for whoever asks for some."""
+        return not self._received_messages.empty()
+
+    def _keep_again(self, batch: list[Message]) -> None:
+        """Nobody gets these messages now; the next call does, before what came behind them."""
+        received = self._received_messages
+        self._take_received(batch, len(batch) + received.qsize())
+        for message in batch:
+            received.put(message)
+        if self.message_handler is not None:
+            self.message_handler._tell_waiting()
 
     def _take_received(self, batch: list[Message], most: int) -> None:
         received = self._received_messages
@@ -213,35 +228,41 @@ class ReceiveClientAsync(AMQPClientAsync):
         self._receive_for(on_message_received)
         return AsyncMessageIter(self, auto_complete=self.auto_complete)
 
-    def _leave_to_iterator(self) -> None:
-        """Accept nothing by itself, as long as an iterator does that in its own time."""
-        if self._auto_complete_before is None:
-            self._auto_complete_before = self.auto_complete
-        self.auto_complete = False
+    @property
+    def auto_complete(self) -> bool:
+        """Whether the client accepts messages by itself; an iterator does that in its own time, and in its place."""
+        return self._auto_complete and self._iterator is None
 
-    def _auto_complete_again(self) -> None:
-        before, self._auto_complete_before = self._auto_complete_before, None
-        if before is not None:
-            self.auto_complete = before
+    @auto_complete.setter
+    def auto_complete(self, value: bool) -> None:
+        self._auto_complete, self._iterator = value, None
 
     def _receive_for(self, on_message_received: Callable[[Message], Any] | None) -> None:
         """From now on messages go to this function, where there is one, and then to who calls."""
         if self._streaming_receive:
             raise RuntimeError("receive_messages is running on this client, and gets all messages; use another client")
-        self._auto_complete_again()
+        self._iterator = None
+        self._timeout_reached = False
+        self._last_activity_timestamp = None
         self._message_received_callback = on_message_received
 
     def _patience(self) -> float | None:
         """Seconds to wait for a message; None: for ever."""
-        return self._timeout / 1000 if self._timeout else None
+        return self._timeout / 1000 if self._timeout > 0 else None
 
     async def _receive(self, seconds: float | None, most: int | None) -> bool:
         """Wait for messages and deal with those that came, at most `most`; False where none came, or all is over."""
         receiver = await self._ready(seconds, most)
         return receiver is not None and bool(await receiver._hand_out(None, most))
 
-    async def _ready(self, seconds: float | None, most: int | None) -> MessageReceiverAsync | None:
-        """Wait for messages, of which `most` would be taken; the link that has some, None where all is over."""
+    async def _ready(
+        self, seconds: float | None, most: int | None, elsewhere: Callable[[], bool] = nowhere
+    ) -> MessageReceiverAsync | None:
+        """Wait for messages, on the link or `elsewhere`, of which `most` would be taken.
+
+        Returns:
+            The link; None where none came in time, or all is over.
+        """
         if self._shutdown:
             return None
         try:
@@ -249,7 +270,7 @@ class ReceiveClientAsync(AMQPClientAsync):
             if receiver is None or not receiver._has_some():
                 await self.client_ready_async()
                 receiver = self.message_handler
-                if not await receiver._has_some_within(seconds, most):
+                if not await receiver._has_some_within(seconds, most, elsewhere):
                     return None
             return receiver
         except exceptions.AMQPError:
@@ -313,8 +334,32 @@ class ReceiveClientAsync(AMQPClientAsync):
         )
 
     async def _client_run_async(self) -> bool:
-        await self._receive(ROUND, None)
+        """Look for messages for a moment, and deal with them; the end where none came for `timeout`."""
+        clock, patience = self._counter.get_current_ms, self._patience()
+        if self._last_activity_timestamp is None:
+            self._last_activity_timestamp = clock()
+        since = self._last_activity_timestamp
+        seconds = ROUND if patience is None else min(ROUND, max(0.0, patience - (clock() - since) / 1000))
+        if await self._receive(seconds, None):
+            self._last_activity_timestamp = clock()
+        elif patience is not None and clock() - since >= self._timeout:
+            self._timeout_reached = True
+            self._last_activity_timestamp = None
+            if self._shutdown_after_timeout:
+                self._shutdown = True
         return not self._shutdown
+
+    async def close_async(self) -> None:
+        """As `AMQPClientAsync.close_async`; what was received, but is neither settled nor given out, comes again."""
+        try:
+            await super().close_async()
+        finally:
+            if self._session is None:
+                kept: list[Message] = []
+                self._take_received(kept, self._received_messages.qsize())
+                for message in kept:
+                    if message.settled:
+                        self._received_messages.put(message)
 
     def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         super()._point_at(redirect, auth)
@@ -344,7 +389,7 @@ class AsyncMessageIter(AsyncIterator[Message]):
         if chosen is None:
             raise TypeError("AsyncMessageIter() needs a client")
         self._client = chosen
-        self._client._leave_to_iterator()
+        self._client._iterator = self
         self.receiving = True
         self.auto_complete = auto_complete
         self.current_message: Message | None = None
@@ -352,27 +397,29 @@ class AsyncMessageIter(AsyncIterator[Message]):
     async def __anext__(self) -> Message:
         client = self._client
         message, self.current_message = self.current_message, None
-        if message is not None and self.auto_complete:
-            try:
-                message.accept()
-            except RuntimeError:
-                if client.message_handler is not None:
-                    # The application did not ask for this, but for the next message.
-                    client.message_handler.get_state()
-                raise
         received = client._received_messages
-        while self.receiving and received.empty():
-            receiver: MessageReceiverAsync | None = client.message_handler
-            if receiver is None or not receiver._has_some() or client._shutdown:
-                receiver = await client._ready(client._patience(), 1)
-            if receiver is None:
-                self.receiving = False
-            elif client._is_plain():
-                client._was_message_received = True
-                self.current_message = message = receiver._take_one()
-                return message
-            else:
-                await receiver._hand_out(None, 1)
+        try:
+            if message is not None and self.auto_complete:
+                self._accept(message)
+            while self.receiving and received.empty():
+                receiver: MessageReceiverAsync | None = client.message_handler
+                if receiver is None or not receiver._has_some() or client._shutdown:
+                    receiver = await client._ready(client._patience(), 1, client._has_kept)
+                    if client._has_kept():
+                        # Another's call has dealt with them.
+                        break
+                if receiver is None:
+                    self.receiving = False
+                elif client._is_plain():
+                    client._was_message_received = True
+                    self.current_message = message = receiver._take_one()
+                    return message
+                else:
+                    await receiver._hand_out(None, 1)
+        except Exception:
+            if client._shutdown_after_timeout:
+                await client.close_async()
+            raise
         if received.empty():
             if client._shutdown_after_timeout:
                 await client.close_async()
@@ -381,3 +428,13 @@ class AsyncMessageIter(AsyncIterator[Message]):
             raise StopAsyncIteration
         self.current_message = received.get()
         return self.current_message
+
+    def _accept(self, message: Message) -> None:
+        try:
+            message.accept()
+        except RuntimeError:
+            handler = self._client.message_handler
+            if handler is not None:
+                # The application did not ask for this, but for the next message.
+                handler.get_state()
+            raise

@@ -47,6 +47,11 @@ _OLD_ORDER: Final = (
 OnMessage = Callable[[Message], Any]
 
 
+def nowhere() -> bool:
+    """No messages are anywhere else."""
+    return False
+
+
 class MessageReceiverAsync(LinkAsync[Receiver]):
     """A link that receives messages from one node.
 
@@ -176,13 +181,20 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         receiver = self._modern
         return receiver is not None and bool(receiver._queue)
 
-    async def _has_some_within(self, seconds: float | None, most: int | None) -> bool:
-        """Wait for messages, of which `most` would be taken; False where none came in time."""
+    async def _has_some_within(
+        self, seconds: float | None, most: int | None, elsewhere: Callable[[], bool] = nowhere
+    ) -> bool:
+        """Wait for messages, here or `elsewhere`, of which `most` would be taken; False where none came in time."""
         if self._has_some():
             return True
         receiver = await self._usable()
         with errors.translated(self.error_policy):
-            return bool(receiver._queue) or await receiver._available(most or self._prefetch or 1, seconds)
+            return bool(receiver._queue) or await receiver._available(most or self._prefetch or 1, seconds, elsewhere)
+
+    def _tell_waiting(self) -> None:
+        """Those who wait for messages shall look again whether there are some elsewhere."""
+        if self._modern is not None:
+            self._modern._changed.notify()
 
     def _take(self, most: int) -> list[Message]:
         """The messages that are there, at most `most`."""
@@ -228,6 +240,11 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
             except Exception:
                 _log.exception("the function that is handed messages failed; the message goes back to the node")
                 _give_up(message)
+            except BaseException:
+                # Cancelled, while a coroutine function had it.
+                _settle_at_last(message, message.release)
+                raise
+            receiver._changed.notify()
         return count
 
     # --- settling ---------------------------------------------------------------------------------------------
@@ -283,8 +300,12 @@ def _cannot_tell(error: exceptions.AMQPError) -> RuntimeError:
 
 
 def _give_up(message: Message) -> None:
+    _settle_at_last(message, partial(message.modify, True, True))
+
+
+def _settle_at_last(message: Message, how: Callable[[], Any]) -> None:
     try:
         if not message.settled:
-            message.modify(True, True)
+            how()
     except RuntimeError as error:
         _log.warning("%s", error)
