@@ -5,7 +5,9 @@
     AMQPError
     ├── AMQPConnectionError           no connection, or no link, or it is gone
     │   ├── ConnectionClose           … the connection: refused, closed or lost
-    │   │   └── VendorConnectionClose …… with a condition of the service's own
+    │   │   ├── VendorConnectionClose …… with a condition of the service's own
+    │   │   ├── AuthenticationClose   …… because the peer does not accept who we are (also an AuthenticationException)
+    │   │   └── ProtocolClose         …… because the peer broke the protocol, or speaks another one
     │   ├── LinkDetach                … the link: refused or detached
     │   │   ├── VendorLinkDetach      …… with a condition of the service's own
     │   │   └── LinkRedirect          …… the peer names another address
@@ -198,6 +200,10 @@ class VendorConnectionClose(ConnectionClose):
     """The connection was closed with a condition that the specification does not know."""
 
 
+class ProtocolClose(ConnectionClose, exceptions.RemoteProtocolError):
+    """The connection was given up because the peer broke the protocol, or speaks another one."""
+
+
 class LinkDetach(_ConditionError, AMQPConnectionError, exceptions.LinkDetached):
     """The link was refused or detached."""
 
@@ -243,6 +249,10 @@ class AuthenticationException(AMQPError, exceptions.AuthenticationError):
     """
 
     code: int | None = None
+
+
+class AuthenticationClose(AuthenticationException, ConnectionClose):
+    """The connection was refused because the peer does not accept who we are."""
 
 
 class TokenExpired(AuthenticationException, exceptions.TokenError):
@@ -448,9 +458,15 @@ def _translate(error: exceptions.AMQPError, policy: ErrorPolicy) -> exceptions.A
             return TokenExpired(error.description)
         return TokenAuthFailure(error.status, error.description)
     if isinstance(error, exceptions.AuthenticationError):
-        rejected = AuthenticationException(f"{error.description}. Check user, password or token, and their rights.")
+        advice = octets(f"{error.description}. Check user, password or token, and their rights.")
+        rejected = AuthenticationClose(ErrorCodes.UnauthorizedAccess, advice)
+        rejected.action = policy.on_connection_error(rejected)
         rejected.code = error.code
         return rejected
+    if isinstance(error, exceptions.RemoteProtocolError):
+        broken = ProtocolClose(known(error.condition), octets(error.description))
+        broken.action = policy.on_connection_error(broken)
+        return broken
     return error
 
 

@@ -73,6 +73,10 @@ async def test_wrong_password(guarded: Broker) -> None:
     error = caught.value
     assert isinstance(error, errors.AMQPError)
     assert isinstance(error, exceptions.AuthenticationError)
+    # As it was in uamqp 1.6, too.
+    assert isinstance(error, errors.ConnectionClose)
+    assert error.condition is errors.ErrorCodes.UnauthorizedAccess
+    assert error.action is not None and error.action.retry is False
     assert error.code == 1
     assert "does not accept the credentials. Check user, password or token" in str(error)
     assert "wr0ng" not in f"{error!r}{error}{error.__cause__!r}"
@@ -202,8 +206,9 @@ async def test_a_peer_that_speaks_something_else() -> None:
         await reader.read()
 
     async with raw_server(http) as url:
-        with pytest.raises(exceptions.RemoteProtocolError, match="does not speak AMQP"):
+        with pytest.raises(errors.ConnectionClose, match="does not speak AMQP") as caught:
             await send(f"{url}/queue")
+        assert isinstance(caught.value, exceptions.RemoteProtocolError)
 
 
 async def test_a_peer_that_closes_at_once() -> None:

@@ -171,6 +171,8 @@ class ConnectionAsync(LoopBound):
         try:
             with errors.translated(self.error_policy):
                 self._connection = await open_connection(self._new_driver(), options)
+        except errors.AuthenticationException:
+            raise
         except (errors.AMQPConnectionError, errors.ClientTimeout) as error:
             gone = errors.lost(str(error), self.error_policy) if isinstance(error, errors.ClientTimeout) else error
             if isinstance(self.auth, CBSAuthMixin):
