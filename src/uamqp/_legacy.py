@@ -6,8 +6,11 @@ import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
+from math import isnan
+from numbers import Real
 from typing import Any, Final, TypeVar
 
+from .aio.arguments import expect
 from .codec.values import (
     EPOCH,
     Array,
@@ -118,6 +121,20 @@ def text(value: Text, encoding: str = "UTF-8") -> str:
 def octets(value: Text, encoding: str = "UTF-8") -> bytes:
     """Text given as str or bytes, as the uamqp 1.6 API shows it."""
     return value.encode(encoding) if isinstance(value, str) else value
+
+
+def limit(name: str, value: Any) -> float:
+    """A limit of time as programs give it: a number, of which 0, None and all below 0 stand for no limit, which is 0.
+
+    Raises:
+        TypeError, ValueError: it is no number.
+    """
+    if value is None:
+        return 0
+    expect(name, value, (int, float, Real), "a number")
+    if isnan(value):
+        raise ValueError(f"{name} must be a number, and not nan")
+    return float(max(0, value))
 
 
 def member(kind: type[M], value: Any) -> M | None:

@@ -32,10 +32,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import NoneType
 from typing import Any, Final
 
 from . import exceptions
 from ._legacy import incoming, octets
+from .aio.arguments import expect
 from .constants import ErrorCodes
 from .exceptions import printable
 
@@ -340,6 +342,8 @@ class MessageRejected(MessageResponse):
     ) -> None:
         if info is not None and not isinstance(info, dict):
             raise TypeError("Disposition annotations must be a dictionary.")
+        expect("condition", condition, (str, bytes, NoneType), "a str")
+        expect("description", description, (str, bytes, NoneType), "a str")
         super().__init__()
         self._encoding = encoding
         self.error_condition = octets(condition, encoding) if condition else b"amqp:internal-error"

@@ -13,7 +13,7 @@ import pytest
 
 import uamqp.aio as amqp
 from tests.aio.peers import BOUND
-from uamqp import ReceiveClient, SendClient
+from uamqp import AMQPClient, ReceiveClient, SendClient
 from uamqp.async_ops import ReceiveClientAsync, SendClientAsync
 from uamqp.broker import Broker
 from uamqp.broker.nodes import Entry, Node, Refused
@@ -23,13 +23,13 @@ SENDERS = pytest.mark.parametrize("kind", [SendClient, SendClientAsync])
 RECEIVERS = pytest.mark.parametrize("kind", [ReceiveClient, ReceiveClientAsync])
 
 
-def in_thread(function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+def in_thread(function: Callable[..., Any], *arguments: Any, **options: Any) -> asyncio.Future[Any]:
     """`asyncio.to_thread`, but begun at once, and in a thread that nobody waits for where it hangs."""
     future: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
     def run() -> None:
         try:
-            future.set_result(function(*arguments))
+            future.set_result(function(*arguments, **options))
         except BaseException as error:
             future.set_exception(error)
 
@@ -38,17 +38,17 @@ def in_thread(function: Callable[..., Any], *arguments: Any) -> asyncio.Future[A
     return wrapped
 
 
-def begin(client: Any, call: str, *arguments: Any) -> asyncio.Future[Any]:
+def begin(client: Any, call: str, *arguments: Any, **options: Any) -> asyncio.Future[Any]:
     """Begin a call of either kind of client, that of the blocking one in a thread."""
-    if isinstance(client, SendClient | ReceiveClient):
-        return in_thread(getattr(client, call), *arguments)
-    return asyncio.create_task(getattr(client, f"{call}_async")(*arguments))
+    if isinstance(client, AMQPClient):
+        return in_thread(getattr(client, call), *arguments, **options)
+    return asyncio.create_task(getattr(client, f"{call}_async")(*arguments, **options))
 
 
-async def call(client: Any, name: str, *arguments: Any) -> Any:
+async def call(client: Any, name: str, *arguments: Any, **options: Any) -> Any:
     """A call of either kind of client."""
     async with asyncio.timeout(BOUND):
-        return await begin(client, name, *arguments)
+        return await begin(client, name, *arguments, **options)
 
 
 def _connect(broker: Broker) -> AbstractAsyncContextManager[amqp.Connection]:

@@ -18,7 +18,7 @@ from uamqp.async_ops import (
 )
 from uamqp.broker import Broker
 
-from .helpers import bodies, put
+from .helpers import RECEIVERS, bodies, call, in_thread, put
 
 CLIENTS = pytest.mark.parametrize("client", [SendClientAsync, ReceiveClientAsync, SendClient, ReceiveClient])
 WRONG: Any = "wrong"
@@ -53,6 +53,55 @@ def test_of_clients(client: Any, options: dict[str, Any], problem: str) -> None:
 def test_settle_modes_that_are_none(client: Any, options: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         client("amqp://localhost/queue", **options)
+
+
+@pytest.mark.parametrize(
+    ("client", "option"),
+    [
+        (SendClientAsync, "msg_timeout"),
+        (SendClientAsync, "msg_timeout_ms"),
+        (SendClient, "msg_timeout"),
+        (ReceiveClientAsync, "timeout"),
+        (ReceiveClient, "timeout"),
+    ],
+)
+def test_limits_of_time(client: Any, option: str) -> None:
+    url = "amqp://localhost/queue"
+    name = option.removesuffix("_ms")
+    for none in (0, None, -1, -0.5):
+        made = client(url, **{option: none})
+        assert getattr(made, f"_{name}") == 0
+    with pytest.raises(ValueError, match=f"{name} must be a number, and not nan"):
+        client(url, **{option: float("nan")})
+    with pytest.raises(TypeError, match=f"{name} must be a number, not str"):
+        client(url, **{option: "5"})
+
+
+@RECEIVERS
+async def test_limits_of_time_of_a_batch(kind: Any, broker: Broker) -> None:
+    client = kind(f"{broker.url}/queue")
+
+    async def receive(timeout: Any) -> Any:
+        if isinstance(client, ReceiveClient):
+            return await in_thread(client.receive_message_batch, None, None, timeout)
+        return await client.receive_message_batch_async(timeout=timeout)
+
+    for wrong, problem in ((float("nan"), ValueError), ("5", TypeError)):
+        with pytest.raises(problem, match="timeout must be a number"):
+            await receive(wrong)
+    assert await receive(-5) == []
+    await call(client, "close")
+
+
+async def test_of_rejecting(broker: Broker) -> None:
+    await put(broker, "queue", b"x")
+    async with ReceiveClientAsync(f"{broker.url}/queue", auto_complete=False) as client:
+        (message,) = await client.receive_message_batch_async()
+        for wrong in ({"condition": 5}, {"description": 5}):
+            with pytest.raises(TypeError, match="must be a str, not int"):
+                message.reject(**wrong)
+        assert not message.settled
+        assert message.accept()
 
 
 def test_of_connections() -> None:

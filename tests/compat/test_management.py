@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
+from tests.aio.peers import BOUND, eventually, peer_server
+from tests.aio.peers import Peer as ScriptedPeer
 from uamqp import (
     AMQPClient,
     AMQPClientAsync,
@@ -23,6 +26,10 @@ from uamqp.broker import Broker
 from uamqp.broker.peer import Peer, Service
 from uamqp.codec.message import Message as Modern
 from uamqp.constants import MgmtOpenStatus
+
+from .helpers import begin, call
+
+BOTH = pytest.mark.parametrize("kind", [AMQPClient, AMQPClientAsync])
 
 
 class Silent(Service):
@@ -111,6 +118,52 @@ async def test_what_can_go_wrong(broker: Broker) -> None:
             await client.mgmt_request_async(read(), b"READ", node=b"$nowhere")
     with pytest.raises(errors.AMQPConnectionError, match="closed"):
         await client.mgmt_request_async(read(), b"READ")
+
+
+@BOTH
+async def test_an_answer_must_come_in_time_also_where_the_links_do_not(kind: type[AMQPClientAsync]) -> None:
+    async with peer_server(lambda: ScriptedPeer("on_attach")) as server:
+        client = kind(f"{server.url}/q")
+        with pytest.raises(TimeoutError, match="20ms"):
+            await call(client, "mgmt_request", read(), b"READ", None, None, None, timeout=20)
+        await call(client, "close")
+
+
+@BOTH
+async def test_closing_ends_a_request(kind: type[AMQPClientAsync], broker: Broker) -> None:
+    client = kind(f"{broker.url}/q")
+    asking = begin(client, "mgmt_request", read(), b"READ", None, b"$silent")
+    await eventually(lambda: client._session is not None and client._session._mgmt_links)
+    operations = client._session._mgmt_links[b"$silent"]  # type: ignore[union-attr]
+    await eventually(lambda: operations._requests is not None and operations._requests._waiting)
+    await call(client, "close")
+    with pytest.raises(errors.AMQPConnectionError, match="The client is closed"):
+        async with asyncio.timeout(BOUND):
+            await asking
+
+
+@BOTH
+async def test_a_request_whose_link_the_peer_detaches(kind: type[AMQPClientAsync]) -> None:
+    async with peer_server(ScriptedPeer) as server:
+        client = kind(f"{server.url}/q")
+        asking = begin(client, "mgmt_request", read(), b"READ")
+        await eventually(lambda: server.peers and server.peer.messages)
+        server.peer.receiver.fail("amqp:link:detach-forced", "idle")
+        with pytest.raises(errors.LinkDetach, match="idle"):
+            async with asyncio.timeout(BOUND):
+                await asking
+        await call(client, "close")
+
+
+@BOTH
+async def test_on_attach_is_told_of_links_for_requests(kind: type[AMQPClientAsync], broker: Broker) -> None:
+    told: list[Any] = []
+    client = kind(f"{broker.url}/q", on_attach=lambda *arguments: told.append(arguments))
+    for _ in range(2):
+        await call(client, "mgmt_request", read(), b"READ")
+    await call(client, "close")
+    assert len(told) == 2
+    assert all("$management" in (str(source), str(target)) for source, target, properties, error in told)
 
 
 async def test_an_operation_by_itself(broker: Broker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator
 from functools import partial
@@ -738,6 +739,39 @@ async def test_on_attach() -> None:
     assert str(target) == "me"
     assert properties == {b"locked-until": 5, b"text": b"words"}
     assert error is None
+
+
+@RECEIVERS
+async def test_on_attach_may_close_the_client(kind: type[ReceiveClientAsync], broker: Broker) -> None:
+    def on_attach(*arguments: Any) -> None:
+        if isinstance(client, ReceiveClient):
+            client.close()
+        else:
+            closing.append(asyncio.ensure_future(client.close_async()))
+
+    closing: list[asyncio.Future[None]] = []
+    client = kind(f"{broker.url}/queue", on_attach=on_attach)
+    # It ends: empty, or with the news that the client is closed.
+    with contextlib.suppress(errors.AMQPConnectionError):
+        assert await call(client, "receive_message_batch") == []
+    for future in closing:
+        await future
+    assert client._session is None
+    assert broker.connections == 0
+
+
+@RECEIVERS
+async def test_on_attach_that_fails(
+    kind: type[ReceiveClientAsync], full: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_attach(*arguments: Any) -> None:
+        raise OSError("full")
+
+    client = kind(f"{full.url}/queue", on_attach=on_attach)
+    assert await call(client, "receive_message_batch")
+    await call(client, "close")
+    assert "on_attach failed" in caplog.text
+    assert "full" in caplog.text
 
 
 async def test_on_attach_of_a_refused_link(broker: Broker) -> None:

@@ -294,10 +294,16 @@ class AMQPClientAsync(LoopBound):
         session = self._session
         if session is None:
             raise self._closed()
-        return await session.mgmt_request_async(
-            *(message, operation, op_type, node or b"$management"),
-            **{"callback": callback, "encoding": self._encoding, "debug": self._debug_trace, **kwargs},
-        )
+        try:
+            return await session.mgmt_request_async(
+                *(message, operation, op_type, node or b"$management"),
+                **{"callback": callback, "encoding": self._encoding, "debug": self._debug_trace, **kwargs},
+            )
+        except exceptions.AMQPError as error:
+            if self._session is None:
+                # What broke off is of no interest.
+                raise self._closed() from error
+            raise
 
     # --- the end ----------------------------------------------------------------------------------------------
 

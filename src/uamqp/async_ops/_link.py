@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 from uuid import uuid4
 
 from .. import address, errors
-from .._legacy import fields, incoming, member, names, octets, text
+from .._legacy import fields, member, names, octets, text
 from ..aio.arguments import expect
 from ..aio.link import Link
 from ..codec import definitions
@@ -102,18 +102,26 @@ class LinkAsync(LoopBound, Generic[L]):
                 self.get_state()
                 return
             await self._session.begin_async()
+            session = self._session.modern
             self._change_state(self._states.Opening)
+            problem: BaseException | None = None
             try:
                 with errors.translated(self.error_policy):
-                    self._modern = await self._attach()
+                    self._modern = link = await self._attach()
             except BaseException as error:
                 # Refused, or the connection is lost: that is final. Anything else may be tried again.
                 self._error = error if isinstance(error, errors.AMQPConnectionError) else None
                 self._change_state(self._states.Idle if self._error is None else self._states.Error)
-                self._tell_refused(error)
-                raise
-            self._change_state(self._states.Open)
-            self._tell_attached(self._modern)
+                problem = error
+            else:
+                self._change_state(self._states.Open)
+        # A function of the application is told, which may close this.
+        if problem is None:
+            await self._session._tell_attached(link, self._encoding)
+            return
+        if isinstance(problem, errors.LinkDetach):
+            await self._session._tell_refused(session, problem)
+        raise problem
 
     async def _attach(self) -> L:
         raise NotImplementedError
@@ -131,22 +139,6 @@ class LinkAsync(LoopBound, Generic[L]):
     @property
     def _peer_properties(self) -> Mapping[Any, Any]:
         return self._session._connection.modern.remote_properties
-
-    def _tell_attached(self, link: L) -> None:
-        on_attach = self._session._on_attach
-        endpoint = link._endpoint
-        if on_attach is not None:
-            on_attach(
-                address.Source.from_c_obj(endpoint.source, self._encoding),
-                address.Target.from_c_obj(endpoint.target, self._encoding),
-                incoming(link.remote_properties) or None,
-                None,
-            )
-
-    def _tell_refused(self, error: BaseException) -> None:
-        on_attach = self._session._on_attach
-        if on_attach is not None and isinstance(error, errors.LinkDetach):
-            on_attach(None, None, None, error)
 
     @property
     def _link(self) -> Self:

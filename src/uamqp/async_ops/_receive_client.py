@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from .. import address, errors, exceptions
+from .._legacy import limit
 from .._signatures import also_in_order
 from ..authentication import AMQPAuth
 from ..constants import ReceiverSettleMode
@@ -78,7 +79,7 @@ class ReceiveClientAsync(AMQPClientAsync):
         loop: asyncio.AbstractEventLoop | None = None,
         **kwargs: Any,
     ) -> None:
-        self._timeout: float = kwargs.pop("timeout", None) or 0
+        self._timeout = limit("timeout", kwargs.pop("timeout", None))
         self._shutdown_after_timeout: bool = kwargs.pop("shutdown_after_timeout", True)
         self._link_properties: Mapping[Any, Any] | None = kwargs.pop("link_properties", None)
         self._max_message_size: int | None = kwargs.pop("max_message_size", None)
@@ -155,10 +156,12 @@ class ReceiveClientAsync(AMQPClientAsync):
         most = max_batch_size or self._prefetch
         if most > self._prefetch:
             raise ValueError(f"Maximum batch size {most} cannot be greater than the link prefetch {self._prefetch}.")
+        patience = self._patience()
+        if timeout:
+            seconds = limit("timeout", timeout) / 1000
+            patience = seconds if patience is None else min(seconds, patience)
         self._receive_for(on_message_received)
         await self._open_for_use()
-        times = [seconds for seconds in (timeout / 1000 if timeout else None, self._patience()) if seconds is not None]
-        patience = min(times, default=None)
         batch: list[Message] = []
         try:
             await self._fill(batch, most, patience)

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any, Final
 
 from .. import address, constants, errors, exceptions
+from .._legacy import limit
 from .._signatures import also_in_order
 from ..authentication import AMQPAuth
 from ..codec.definitions import ACCEPTED
@@ -78,7 +79,8 @@ class SendClientAsync(AMQPClientAsync):
         **kwargs: Any,
     ) -> None:
         milliseconds = kwargs.pop("msg_timeout_ms", None)
-        self._msg_timeout: float = (msg_timeout or 0) * 1000 if milliseconds is None else milliseconds
+        seconds = limit("msg_timeout", msg_timeout if milliseconds is None else 0)
+        self._msg_timeout = seconds * 1000 or limit("msg_timeout", milliseconds)
         self._link_properties: Mapping[Any, Any] | None = kwargs.pop("link_properties", None)
         self._max_message_size: int | None = kwargs.pop("max_message_size", None)
         self._link_credit: int | None = kwargs.pop("link_credit", None)

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import errors, exceptions
-from .._legacy import octets, text
+from .._legacy import limit, octets, text
 from ..aio.options import OPERATION_TIMEOUT
 from ..aio.request import Requests
 from ..codec import message as codec
@@ -94,11 +94,18 @@ class MgmtOperationAsync(LoopBound):
         request = codec.Message.decode(*message._to_send())
         request.application_properties["operation"] = text(operation, self._encoding)
         request.application_properties["type"] = text(op_type or b"empty", self._encoding)
+        seconds = limit("timeout", timeout) / 1000 if timeout else None
         with errors.translated(self._session._connection.error_policy):
-            requests = await self._attached()
             try:
-                delivery = await requests.request(request, timeout / 1000 if timeout else None)
+                await self._session.begin_async()
+                left = self._session.modern._driver.countdown(seconds)
+                requests = await self._attached(
+                    OPERATION_TIMEOUT if seconds is None else min(seconds, OPERATION_TIMEOUT)
+                )
+                delivery = await requests.request(request, left())
             except exceptions.OperationTimeout as error:
+                if seconds is None:
+                    raise
                 raise TimeoutError(f"Failed to receive mgmt response in {timeout}ms") from error
         answer = Message(message=codec.Message.decode(delivery.payload, delivery.message_format, LEGACY))
         facts = answer.application_properties or {}
@@ -112,23 +119,28 @@ class MgmtOperationAsync(LoopBound):
         _log.log(self._level, "%r of %r: %s", operation, self.target, status)
         return Answer(status, answer, b"None" if description is None else description)
 
-    async def _attached(self) -> Requests:
+    async def _attached(self, seconds: float) -> Requests:
         self._check_loop()
+        opened: Requests | None = None
         async with self._opening:
             if self._requests is None or not self._requests.usable:
-                await self._session.begin_async()
                 if self._requests is not None:
                     self._requests.retire()
                 try:
-                    self._requests = await Requests.open_paired(
-                        self._session.modern, self.target.decode(self._encoding), OPERATION_TIMEOUT
+                    opened = await Requests.open_paired(
+                        self._session.modern, self.target.decode(self._encoding), seconds
                     )
                 except exceptions.LinkDetached as error:
                     self.open = MgmtOpenStatus.Error
                     self.mgmt_error = errors.AMQPConnectionError(f"Failed to open mgmt link: {error}")
                     raise self.mgmt_error from error
                 self.open = MgmtOpenStatus.Ok
-            return self._requests
+                self._requests = opened
+            requests = self._requests
+        if opened is not None:
+            for link in (opened._sender, opened._receiver):
+                await self._session._tell_attached(link, self._encoding)
+        return requests
 
     async def destroy_async(self) -> None:
         """Detach from the node; safe to call twice."""

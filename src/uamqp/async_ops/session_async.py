@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Self
 
-from .. import errors
+from .. import address, errors
+from .._legacy import incoming
 from .._signatures import also_in_order
+from ..aio.link import Link
 from ..aio.session import Session
 from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..message import Message
@@ -15,6 +18,8 @@ from .connection_async import ConnectionAsync
 from .mgmt_operation_async import MgmtOperationAsync
 from .utils import LoopBound
 from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
+
+_log = logging.getLogger(__name__)
 
 #: Is called with source, target, link properties and error of each attach that the peer sends in a session.
 OnAttach = Callable[[Any, Any, Any, Any], Any]
@@ -82,6 +87,27 @@ class SessionAsync(LoopBound):
             elif self._session.error is not None:
                 with errors.translated(connection.error_policy):
                     raise self._session.error.again()
+
+    async def _tell_attached(self, link: Link, encoding: str) -> None:
+        """Tell whoever wants to know of an attach of the peer."""
+        if self._on_attach is not None:
+            endpoint = link._endpoint
+            source = address.Source.from_c_obj(endpoint.source, encoding)
+            target = address.Target.from_c_obj(endpoint.target, encoding)
+            await link._driver.outside(
+                self._call_on_attach, source, target, incoming(link.remote_properties) or None, None
+            )
+
+    async def _tell_refused(self, session: Session, error: errors.LinkDetach) -> None:
+        if self._on_attach is not None:
+            await session._driver.outside(self._call_on_attach, None, None, None, error)
+
+    def _call_on_attach(self, *arguments: Any) -> None:
+        assert self._on_attach is not None
+        try:
+            self._on_attach(*arguments)
+        except Exception:
+            _log.exception("on_attach failed")
 
     @property
     def modern(self) -> Session:
