@@ -105,7 +105,9 @@ class Peer(Observer):
         self.driver.transport.write(data)
 
     def on_message(self, delivery: IncomingDelivery) -> None:
-        delivery.accept()
+        # The end of the link may have come with the message.
+        if delivery.link.error is None:
+            delivery.accept()
 
     def on_output(self) -> None:
         self.driver.flush_soon()

@@ -523,3 +523,39 @@ def test_a_generator_that_is_closed_late_leaves_the_client_in_order(broker: Brok
     with pytest.raises(RuntimeError, match="the link has ended"):
         messages.close()
     assert client.auto_complete
+
+
+def test_an_interrupt_in_a_function_leaves_the_connection_to_others(broker: Broker) -> None:
+    fill(broker, "a")
+    with Connection(broker.url) as connection:
+        client = ReceiveClient(f"{broker.url}/q")
+        client.open(connection)
+
+        def interrupted(message: Message) -> None:
+            raise KeyboardInterrupt
+
+        for receive in (client.receive_messages, lambda function: client.receive_message_batch(None, function)):
+            client.open(connection)
+            with pytest.raises(errors.AMQPClientShutdown):
+                receive(interrupted)
+            client.close()
+            # It went back, marked as failed here.
+            fill(broker, "b")
+        other = SendClient(f"{broker.url}/other")
+        other.open(connection)
+        other.send_message(Message("fine"))
+        other.close()
+
+
+def test_a_client_has_its_own_authentication_again_after_a_shared_connection(broker: Broker) -> None:
+    own = SASLAnonymous("127.0.0.1")
+    with Connection(broker.url) as connection:
+        client = SendClient(f"{broker.url}/q", auth=own)
+        client.open(connection)
+        assert client._auth is connection.auth
+        client.send_message(Message("one"))
+        client.close()
+        assert client._auth is own
+        client.open()
+        client.send_message(Message("two"))
+        client.close()

@@ -111,7 +111,7 @@ class AMQPClientAsync(LoopBound):
             raise ValueError(f"Received unrecognized kwargs: {', '.join(kwargs)}")
         self._remote_address = self._address_type.for_node(remote_address, self._encoding)
         self._hostname = self._remote_address.hostname
-        self._auth = auth or self._default_auth()
+        self._auth = self._own_auth = auth or self._default_auth()
         self._name = client_name or str(uuid4())
         self._debug_trace = debug
         self._level = logging.INFO if debug else logging.DEBUG
@@ -333,6 +333,7 @@ class AMQPClientAsync(LoopBound):
         handler, self.message_handler = self.message_handler, None
         session, self._session = self._session, None
         connection, self._connection = self._connection, None
+        self._auth = self._own_auth
         task, self._keep_alive_task = self._keep_alive_task, None
         if task is not None:
             task.cancel()
@@ -366,7 +367,7 @@ class AMQPClientAsync(LoopBound):
         """Use this address from now on, with nothing left of what was queued."""
         self._remote_address = self._address_type(redirect.address, self._encoding)
         self._hostname = self._remote_address.hostname
-        self._auth = auth or self._default_auth()
+        self._auth = self._own_auth = auth or self._default_auth()
 
     async def __aenter__(self) -> Self:
         await self.open_async()

@@ -15,7 +15,7 @@ from ..authentication import AMQPAuth
 from ..constants import ReceiverSettleMode
 from ..message import Message
 from ._client import ROUND, AMQPClientAsync, is_loop
-from .receiver_async import PREFETCH, MessageReceiverAsync, nowhere
+from .receiver_async import PREFETCH, MessageReceiverAsync, interruptible, nowhere
 
 #: Named as in uamqp 1.6, where all clients are in one module.
 _log = logging.getLogger("uamqp.async_ops.client_async")
@@ -302,7 +302,7 @@ class ReceiveClientAsync(AMQPClientAsync):
         if connection is None:
             # The client was closed, and its link with it: the message comes again.
             return
-        result = await connection.modern._driver.outside(callback, message)
+        result = await connection.modern._driver.outside(interruptible, callback, message)
         if hasattr(result, "__await__"):
             await result
         self._keep(message)

@@ -47,6 +47,14 @@ _OLD_ORDER: Final = (
 OnMessage = Callable[[Message], Any]
 
 
+def interruptible(function: OnMessage, message: Message) -> Any:
+    """Call a function of the application."""
+    try:
+        return function(message)
+    except KeyboardInterrupt:
+        raise errors.AMQPClientShutdown from None
+
+
 def nowhere() -> bool:
     """No messages are anywhere else."""
     return False
@@ -231,12 +239,12 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
             message = self._message(receiver._take())
             count += 1
             try:
-                result = await receiver._driver.outside(self.on_message_received, message)
+                result = await receiver._driver.outside(interruptible, self.on_message_received, message)
                 if result is not None and hasattr(result, "__await__"):
                     await result
             except KeyboardInterrupt:
                 _give_up(message)
-                raise errors.AMQPClientShutdown from None
+                raise
             except Exception:
                 _log.exception("the function that is handed messages failed; the message goes back to the node")
                 _give_up(message)

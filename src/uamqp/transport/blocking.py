@@ -82,7 +82,7 @@ _RUNNING: Final = BlockingWaiter()
 class Outside:
     """A call that a coroutine wants made without the lock; awaiting it gives what the call gave."""
 
-    __slots__ = ("_args", "_called", "_error", "_function", "_result", "begun")
+    __slots__ = ("_args", "_called", "_function", "_result", "begun", "error")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._function = function
@@ -91,13 +91,13 @@ class Outside:
         self.begun = False
         self._called = False
         self._result: Any = None
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
 
     def call(self) -> None:
         try:
             self._result = self._function(*self._args)
         except BaseException as error:
-            self._error = error
+            self.error = error
         finally:
             self._called = True
 
@@ -109,8 +109,8 @@ class Outside:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         yield self
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         return self._result
 
 
@@ -232,6 +232,7 @@ class BlockingDriver(Driver):
         """Run a coroutine of the client to its end, moving bytes as needed."""
         self._check_caller(coroutine)
         task = _Task(coroutine)
+        outside_error: BaseException | None = None
         # Whether this thread is waiting, so that an interrupt finds the engine at rest.
         waiting = False
         try:
@@ -262,6 +263,7 @@ class BlockingDriver(Driver):
                 # The lock is not held here, except by a call inside another one: other threads go on.
                 if outside is not None:
                     outside.call()
+                    outside_error = outside.error
                 elif poller is not None:
                     while looks and not poller.poll(0):
                         looks -= 1
@@ -273,7 +275,8 @@ class BlockingDriver(Driver):
                 self._stop(task, None if waiting else error)
             raise
         if task.error is not None:
-            if not isinstance(task.error, Exception):
+            # An interrupt of what was called without the lock leaves the engine at rest.
+            if not isinstance(task.error, Exception) and task.error is not outside_error:
                 with self._lock:
                     self._stop(task, task.error)
             raise task.error
