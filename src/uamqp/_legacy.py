@@ -124,7 +124,7 @@ def octets(value: Text, encoding: str = "UTF-8") -> bytes:
 
 
 def limit(name: str, value: Any) -> float:
-    """A limit of time as programs give it: a number, of which 0, None and all below 0 stand for no limit, which is 0.
+    """A limit of time as programs give it: a number that is not below 0; None, and what is below, become 0.
 
     Raises:
         TypeError, ValueError: it is no number.

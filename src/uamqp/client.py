@@ -312,8 +312,7 @@ class ReceiveClient(AMQPClient, ReceiveClientAsync):
                 if last is not None and messages.auto_complete:
                     last.accept()
             finally:
-                if self._iterator is messages:
-                    self._iterator = None
+                messages._leave()
                 if self._shutdown_after_timeout:
                     self.close()
 

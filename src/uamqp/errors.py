@@ -205,6 +205,8 @@ class VendorConnectionClose(ConnectionClose):
 class ProtocolClose(ConnectionClose, exceptions.RemoteProtocolError):
     """The connection was given up because the peer broke the protocol, or speaks another one."""
 
+    retryable = False
+
 
 class LinkDetach(_ConditionError, AMQPConnectionError, exceptions.LinkDetached):
     """The link was refused or detached."""
@@ -255,6 +257,8 @@ class AuthenticationException(AMQPError, exceptions.AuthenticationError):
 
 class AuthenticationClose(AuthenticationException, ConnectionClose):
     """The connection was refused because the peer does not accept who we are."""
+
+    retryable = False
 
 
 class TokenExpired(AuthenticationException, exceptions.TokenError):
@@ -463,7 +467,9 @@ def _translate(error: exceptions.AMQPError, policy: ErrorPolicy) -> exceptions.A
         return TokenAuthFailure(error.status, error.description)
     if isinstance(error, exceptions.AuthenticationError):
         advice = octets(f"{error.description}. Check user, password or token, and their rights.")
-        rejected = AuthenticationClose(ErrorCodes.UnauthorizedAccess, advice)
+        # What is a trouble of the peer alone may have passed the next time.
+        condition = ErrorCodes.InternalServerError if error.retryable else ErrorCodes.UnauthorizedAccess
+        rejected = AuthenticationClose(condition, advice)
         rejected.action = policy.on_connection_error(rejected)
         rejected.code = error.code
         return rejected

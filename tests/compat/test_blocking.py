@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -545,6 +546,44 @@ def test_an_interrupt_in_a_function_leaves_the_connection_to_others(broker: Brok
         other.open(connection)
         other.send_message(Message("fine"))
         other.close()
+
+
+def test_a_client_has_its_own_authentication_where_a_shared_connection_does_not_open(broker: Broker) -> None:
+    with Broker.running(users={"user": "s3cret"}) as guarded:
+        client = SendClient(f"{guarded.url}/q", auth=SASLPlain("127.0.0.1", "user", "s3cret"))
+        with pytest.raises(errors.AuthenticationException):
+            client.open(Connection(guarded.url, SASLPlain("127.0.0.1", "user", "wr0ng")))
+        client.send_message(Message("one"))
+        client.close()
+
+
+def test_many_threads_queue_while_all_is_sent(broker: Broker) -> None:
+    """Each message is sent once, however threads take turns."""
+    count = 4000
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with SendClient(f"{broker.url}/q") as client:
+
+            def produce(which: int) -> None:
+                for n in range(count):
+                    client.queue_message(Message(f"{which}.{n}"))
+
+            threads = [threading.Thread(target=produce, args=(which,), daemon=True) for which in range(2)]
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads) or client.messages_pending():
+                client.send_all_messages(close_on_done=False)
+    finally:
+        sys.setswitchinterval(before)
+    with ReceiveClient(f"{broker.url}/q", prefetch=1000) as client:
+        received: list[bytes] = []
+        while len(received) < 2 * count:
+            received += bodies(client.receive_message_batch())
+    for which in range(2):
+        mine = [body for body in received if body.startswith(b"%d." % which)]
+        assert mine == [b"%d.%d" % (which, n) for n in range(count)]
+    assert length(broker) == 0
 
 
 def test_a_client_has_its_own_authentication_again_after_a_shared_connection(broker: Broker) -> None:

@@ -200,10 +200,11 @@ def test_action() -> None:
         (exceptions.Released("w"), errors.MessageSendFailed, r"ErrorCodes\.UnknownError"),
         (exceptions.InDoubt("w", condition="amqp:not-found"), errors.MessageSendFailed, r"ErrorCodes\.UnknownError"),
         (
-            exceptions.AuthenticationError("w", code=4),
+            exceptions.AuthenticationError("w", code=1),
             errors.AuthenticationClose,
             r"ErrorCodes\.UnauthorizedAccess: w\. Check user",
         ),
+        (exceptions.AuthenticationError("w", code=4), errors.AuthenticationClose, r"ErrorCodes\.InternalServerError"),
         (
             exceptions.RemoteProtocolError("w", condition="amqp:connection:framing-error"),
             errors.ProtocolClose,

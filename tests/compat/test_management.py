@@ -143,6 +143,18 @@ async def test_closing_ends_a_request(kind: type[AMQPClientAsync], broker: Broke
 
 
 @BOTH
+async def test_closing_does_not_wait_for_a_session_that_is_not_answered(kind: type[AMQPClientAsync]) -> None:
+    async with peer_server(lambda: ScriptedPeer("on_begin")) as server:
+        client = kind(f"{server.url}/q")
+        asking = begin(client, "mgmt_request", read(), b"READ")
+        await eventually(lambda: client._session is not None and client._session._beginning.locked)
+        await call(client, "close")
+        with pytest.raises(errors.AMQPConnectionError, match="The client is closed"):
+            async with asyncio.timeout(BOUND):
+                await asking
+
+
+@BOTH
 async def test_a_request_whose_link_the_peer_detaches(kind: type[AMQPClientAsync]) -> None:
     async with peer_server(ScriptedPeer) as server:
         client = kind(f"{server.url}/q")
@@ -161,8 +173,13 @@ async def test_on_attach_is_told_of_links_for_requests(kind: type[AMQPClientAsyn
     client = kind(f"{broker.url}/q", on_attach=lambda *arguments: told.append(arguments))
     for _ in range(2):
         await call(client, "mgmt_request", read(), b"READ")
-    await call(client, "close")
     assert len(told) == 2
+    with pytest.raises(errors.AMQPConnectionError):
+        await call(client, "mgmt_request", read(), b"READ", None, b"$nowhere")
+    await call(client, "close")
+    *source_target_properties, error = told.pop()
+    assert source_target_properties == [None, None, None]
+    assert isinstance(error, errors.LinkDetach)
     assert all("$management" in (str(source), str(target)) for source, target, properties, error in told)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -134,7 +134,7 @@ async def test_what_was_accepted_is_given_out_where_the_link_ends(full: Broker, 
     async with Interrupted(f"{full.url}/queue", prefetch=8) as client:
         await client.client_ready_async()
         await eventually(lambda: client.message_handler._modern.queued == 5)
-        client._received_messages.put(Message("before"))
+        client._received_messages.put(Message.decode_from_bytes(Message("before").encode_message()))
         client.happens = errors.LinkDetach(ErrorCodes.InternalServerError)
         batch = await client.receive_message_batch_async(7, on_message_received=function)
         assert texts(batch) == ["before", *"01234"]
@@ -144,7 +144,7 @@ async def test_what_was_accepted_is_given_out_after_a_call_that_was_cancelled(fu
     async with Interrupted(f"{full.url}/queue", prefetch=8) as client:
         await client.client_ready_async()
         await eventually(lambda: client.message_handler._modern.queued == 5)
-        client._received_messages.put(Message("before"))
+        client._received_messages.put(Message.decode_from_bytes(Message("before").encode_message()))
         client.happens = asyncio.CancelledError()
         with pytest.raises(asyncio.CancelledError):
             await client.receive_message_batch_async(7)
@@ -587,15 +587,41 @@ async def test_function_that_fails(caplog: pytest.LogCaptureFixture) -> None:
         await receiving
 
 
-async def test_function_that_is_interrupted(full: Broker) -> None:
+@pytest.mark.parametrize("coroutine", [False, True])
+async def test_function_that_is_interrupted(full: Broker, coroutine: bool) -> None:
     client = ReceiveClientAsync(f"{full.url}/queue")
 
     def on_message(message: Message) -> None:
         raise KeyboardInterrupt
 
+    async def on_message_async(message: Message) -> None:
+        raise KeyboardInterrupt
+
     with pytest.raises(errors.AMQPClientShutdown):
-        await client.receive_messages_async(on_message)
+        await client.receive_messages_async(on_message_async if coroutine else on_message)
     await client.close_async()
+
+
+@RECEIVERS
+async def test_function_that_closes_its_client_gets_the_message_again_once(
+    kind: type[ReceiveClientAsync], broker: Broker
+) -> None:
+    await put(broker, "queue", b"x")
+    client = kind(f"{broker.url}/queue", auto_complete=False)
+
+    async def close_async(message: Message) -> None:
+        await client.close_async()
+
+    def close(message: Message) -> None:
+        client.close()  # type: ignore[attr-defined]
+
+    with contextlib.suppress(errors.AMQPConnectionError):
+        options = {"on_message_received": close if kind is ReceiveClient else close_async}
+        assert await call(client, "receive_message_batch", **options) == []
+    await call(client, "open")
+    assert texts(await call(client, "receive_message_batch")) == ["x"]
+    assert client._received_messages.empty()
+    await call(client, "close")
 
 
 async def test_function_that_outlives_the_link(caplog: pytest.LogCaptureFixture) -> None:
@@ -875,7 +901,41 @@ async def test_work_ends_at_the_timeout(kind: type[ReceiveClientAsync], full: Br
         rounds += 1
         assert rounds < 100
     assert client._timeout_reached
+    assert await call(client, "do_work") is False
     assert texts(await call(client, "receive_message_batch")) == list("01234")
+    # Whoever receives waits anew.
+    waiting = begin(client, "receive_message_batch")
+    await put(full, "queue", b"late")
+    assert texts(await waiting) == ["late"]
+    assert await call(client, "do_work") is True
+    await call(client, "close")
+
+
+@RECEIVERS
+async def test_work_goes_on_as_long_as_another_call_gets_messages(
+    kind: type[ReceiveClientAsync], broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = kind(f"{broker.url}/queue", timeout=10_000, shutdown_after_timeout=True)
+    now = 1e6
+    monkeypatch.setattr(client._counter, "get_current_ms", lambda: now)
+    if isinstance(client, ReceiveClient):
+        generator = client.receive_messages_iter()
+        following: Callable[[], Awaitable[Message]] = partial(in_thread, next, generator)
+    else:
+        following = client.receive_messages_iter_async().__anext__
+    for n in range(3):
+        waiting = asyncio.ensure_future(following())
+        await put(broker, "queue", str(n).encode())
+        async with asyncio.timeout(BOUND):
+            assert str(await waiting) == str(n)
+        now += 6_000
+        assert await call(client, "do_work")
+    now += 9_999
+    assert await call(client, "do_work")
+    now += 1
+    assert await call(client, "do_work") is False
+    if isinstance(client, ReceiveClient):
+        await in_thread(generator.close)  # type: ignore[attr-defined]
     await call(client, "close")
 
 
@@ -953,6 +1013,33 @@ async def test_what_is_said_of_accepting_after_a_loop_holds(kind: type[ReceiveCl
     batch = await call(client, "receive_message_batch", 2)
     assert [message.settled for message in batch] == [False, False]
     await call(client, "close")
+
+
+@RECEIVERS
+async def test_an_iteration_that_is_over_leaves_accepting_to_the_client(
+    kind: type[ReceiveClientAsync], full: Broker
+) -> None:
+    client = kind(f"{full.url}/queue", timeout=100, shutdown_after_timeout=False)
+    if isinstance(client, ReceiveClient):
+        assert len(await in_thread(list, client.receive_messages_iter())) == 5
+    else:
+        messages = client.receive_messages_iter_async()
+        assert len([message async for message in messages]) == 5
+        # And what it left unaccepted is accepted when a batch gives it out.
+        following = client.receive_messages_iter_async()
+        await put(full, "queue", b"5")
+        while client._received_messages.empty():
+            await client.do_work_async()
+        assert client.auto_complete is False
+        (message,) = await client.receive_message_batch_async()
+        assert message.settled
+        del messages, following
+    assert client.auto_complete is True
+    await put(full, "queue", b"6")
+    while client._received_messages.empty():
+        await call(client, "do_work")
+    await call(client, "close")
+    assert await bodies(full, "queue") == []
 
 
 @RECEIVERS

@@ -371,7 +371,8 @@ def test_iterator_by_either_name() -> None:
         assert iterator.auto_complete is True
         assert iterator.receiving is True
         assert iterator.current_message is None
-    assert AsyncMessageIter(client, False).auto_complete is False
+    last = AsyncMessageIter(client, False)
+    assert last.auto_complete is False
     assert client.auto_complete is False
     with pytest.raises(TypeError, match="needs a client"):
         AsyncMessageIter()

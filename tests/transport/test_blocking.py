@@ -471,6 +471,25 @@ def test_an_interrupt_in_the_step_of_a_task_beside_is_one_of_the_program(connect
         connection.receiver("q")
 
 
+def test_an_interrupt_of_what_is_called_without_the_lock_does_no_harm(connection: Connection) -> None:
+    driver = connection._driver
+    seen: list[str] = []
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    async def work() -> None:
+        try:
+            await driver.outside(interrupted)
+        finally:
+            await driver.outside(seen.append, "cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(work())
+    assert seen == ["cleaned up"]
+    round_trip(connection)
+
+
 def test_an_interrupt_inside_the_engine_ends_the_connection(connection: Connection) -> None:
     """Nobody knows what state it left the engine in."""
     receiver = connection.receiver("q")

@@ -168,6 +168,7 @@ class AMQPClientAsync(LoopBound):
             except BaseException:
                 if not self._ext_connection:
                     await connection.destroy_async()
+                self._auth, self._ext_connection = self._own_auth, False
                 raise
             self._connection = connection
             self._session = self.session_type(
@@ -338,7 +339,8 @@ class AMQPClientAsync(LoopBound):
         if task is not None:
             task.cancel()
         own = None if self._ext_connection else connection
-        if own is not None and handler is not None and handler._is_opening:
+        waits = (handler is not None and handler._is_opening) or (session is not None and session._beginning.locked)
+        if own is not None and waits:
             # The peer may never answer; that the connection ends is news to who waits for it.
             await own.destroy_async()
         async with AsyncExitStack() as stack:

@@ -119,9 +119,13 @@ class LinkAsync(LoopBound, Generic[L]):
         if problem is None:
             await self._session._tell_attached(link, self._encoding)
             return
-        if isinstance(problem, errors.LinkDetach):
-            await self._session._tell_refused(session, problem)
-        raise problem
+        try:
+            if isinstance(problem, errors.LinkDetach):
+                await self._session._tell_refused(session, problem)
+            raise problem
+        finally:
+            # Else it would hold itself, by its traceback.
+            del problem
 
     async def _attach(self) -> L:
         raise NotImplementedError

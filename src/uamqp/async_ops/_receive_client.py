@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -26,6 +27,19 @@ class ReceivedMessages(queue.SimpleQueue[Message]):
 
     def task_done(self) -> None:
         """Nobody waits for this."""
+
+
+def nothing() -> None:
+    """What a weak reference to nothing gives."""
+
+
+def _accepted(message: Message) -> bool:
+    """Accept a message; False where its link is gone, and it comes again."""
+    try:
+        return message.settled or message.accept()
+    except RuntimeError as error:
+        _log.warning("%s", error)
+        return False
 
 
 def _is_callback(value: Any) -> bool:
@@ -85,8 +99,8 @@ class ReceiveClientAsync(AMQPClientAsync):
         self._max_message_size: int | None = kwargs.pop("max_message_size", None)
         self._prefetch = prefetch or PREFETCH
         self._auto_complete = auto_complete
-        #: What accepts the messages in its own time.
-        self._iterator: AsyncMessageIter | None = None
+        #: What accepts the messages in its own time, as long as somebody has it.
+        self._iterator: Callable[[], AsyncMessageIter | None] = nothing
         self._streaming_receive = False
         self._was_message_received = False
         #: When `do_work_async` saw a message last, or began to look, in milliseconds; None before.
@@ -177,6 +191,9 @@ class ReceiveClientAsync(AMQPClientAsync):
 
     async def _fill(self, batch: list[Message], most: int, patience: float | None) -> None:
         self._take_received(batch, most)
+        if batch and self.auto_complete:
+            # An iterator may have left them as they were.
+            batch[:] = filter(_accepted, batch)
         # Once there is something, what has arrived by the next turn is taken too.
         while len(batch) < most:
             left = most - len(batch)
@@ -234,17 +251,17 @@ class ReceiveClientAsync(AMQPClientAsync):
     @property
     def auto_complete(self) -> bool:
         """Whether the client accepts messages by itself; an iterator does that in its own time, and in its place."""
-        return self._auto_complete and self._iterator is None
+        return self._auto_complete and self._iterator() is None
 
     @auto_complete.setter
     def auto_complete(self, value: bool) -> None:
-        self._auto_complete, self._iterator = value, None
+        self._auto_complete, self._iterator = value, nothing
 
     def _receive_for(self, on_message_received: Callable[[Message], Any] | None) -> None:
         """From now on messages go to this function, where there is one, and then to who calls."""
         if self._streaming_receive:
             raise RuntimeError("receive_messages is running on this client, and gets all messages; use another client")
-        self._iterator = None
+        self._iterator = nothing
         self._timeout_reached = False
         self._last_activity_timestamp = None
         self._message_received_callback = on_message_received
@@ -305,7 +322,8 @@ class ReceiveClientAsync(AMQPClientAsync):
         result = await connection.modern._driver.outside(interruptible, callback, message)
         if hasattr(result, "__await__"):
             await result
-        self._keep(message)
+        if self._connection is connection or message.settled or self.auto_complete:
+            self._keep(message)
 
     def _keep(self, message: Message) -> None:
         if self.auto_complete:
@@ -339,18 +357,27 @@ class ReceiveClientAsync(AMQPClientAsync):
     async def _client_run_async(self) -> bool:
         """Look for messages for a moment, and deal with them; the end where none came for `timeout`."""
         clock, patience = self._counter.get_current_ms, self._patience()
-        if self._last_activity_timestamp is None:
-            self._last_activity_timestamp = clock()
-        since = self._last_activity_timestamp
+        since = self._last_activity_timestamp or clock()
         seconds = ROUND if patience is None else min(ROUND, max(0.0, patience - (clock() - since) / 1000))
-        if await self._receive(seconds, None):
-            self._last_activity_timestamp = clock()
+        await self._receive(seconds, None)
+        if self._was_message_received:
+            # By this call, or another one beside it or before it.
+            self._was_message_received = False
+            since = clock()
         elif patience is not None and clock() - since >= self._timeout:
             self._timeout_reached = True
-            self._last_activity_timestamp = None
-            if self._shutdown_after_timeout:
-                self._shutdown = True
-        return not self._shutdown
+            since = 0.0
+        self._last_activity_timestamp = since or None
+        return not self._shutdown and not self._is_over
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether no message came for so long that `do_work_async` has nothing more to do."""
+        return self._timeout_reached and self._shutdown_after_timeout
+
+    async def do_work_async(self, **kwargs: Any) -> bool:
+        """As `AMQPClientAsync.do_work_async`; False also where no message came for `timeout`."""
+        return not self._is_over and await super().do_work_async(**kwargs)
 
     async def close_async(self) -> None:
         """As `AMQPClientAsync.close_async`; what was received, but is neither settled nor given out, comes again."""
@@ -392,7 +419,7 @@ class AsyncMessageIter(AsyncIterator[Message]):
         if chosen is None:
             raise TypeError("AsyncMessageIter() needs a client")
         self._client = chosen
-        self._client._iterator = self
+        self._client._iterator = weakref.ref(self)
         self.receiving = True
         self.auto_complete = auto_complete
         self.current_message: Message | None = None
@@ -420,10 +447,12 @@ class AsyncMessageIter(AsyncIterator[Message]):
                 else:
                     await receiver._hand_out(None, 1)
         except Exception:
+            self._leave()
             if client._shutdown_after_timeout:
                 await client.close_async()
             raise
         if received.empty():
+            self._leave()
             if client._shutdown_after_timeout:
                 await client.close_async()
             else:
@@ -431,6 +460,11 @@ class AsyncMessageIter(AsyncIterator[Message]):
             raise StopAsyncIteration
         self.current_message = received.get()
         return self.current_message
+
+    def _leave(self) -> None:
+        """The client accepts messages by itself again, where it did."""
+        if self._client._iterator() is self:
+            self._client._iterator = nothing
 
     def _accept(self, message: Message) -> None:
         try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from .. import address, constants, errors, exceptions
 from .._legacy import limit
@@ -29,6 +29,8 @@ _TO_BE_SENT: Final = MessageState.WaitingToBeSent
 _SENT: Final = MessageState.WaitingForSendAck
 _DONE: Final = MessageState.SendComplete
 _UNSETTLED: Final = SenderSettleMode.Unsettled
+
+T = TypeVar("T")
 
 #: Messages that are under way at a time; more would only fill memory.
 _WINDOW: Final = 4000
@@ -79,8 +81,10 @@ class SendClientAsync(AMQPClientAsync):
         **kwargs: Any,
     ) -> None:
         milliseconds = kwargs.pop("msg_timeout_ms", None)
-        seconds = limit("msg_timeout", msg_timeout if milliseconds is None else 0)
-        self._msg_timeout = seconds * 1000 or limit("msg_timeout", milliseconds)
+        if milliseconds is None:
+            self._msg_timeout = limit("msg_timeout", msg_timeout) * 1000
+        else:
+            self._msg_timeout = limit("msg_timeout", milliseconds)
         self._link_properties: Mapping[Any, Any] | None = kwargs.pop("link_properties", None)
         self._max_message_size: int | None = kwargs.pop("max_message_size", None)
         self._link_credit: int | None = kwargs.pop("link_credit", None)
@@ -119,7 +123,7 @@ class SendClientAsync(AMQPClientAsync):
         """Queue messages for sending; nothing is sent yet, and the client need not be open.
 
         A message that is queued already keeps its place, and is sent once; to send it twice, queue a copy
-        (`copy.deepcopy`).
+        (`copy.deepcopy`). A `BatchMessage` makes new messages each time.
 
         Raises:
             TypeError: one of them was received, or is no message.
@@ -333,7 +337,8 @@ class SendClientAsync(AMQPClientAsync):
         return len(self._pending_messages) - len(self._waiting_messages)
 
     def _first_under_way(self) -> Message | None:
-        return next(iter(self._pending_messages)) if self._under_way else None
+        first = next(iter(self._pending_messages), None)
+        return None if first is None or self._pending_messages.get(first) is None else first
 
     def _seconds_left(self, message: Message) -> float | None:
         if not self._msg_timeout:
@@ -373,8 +378,8 @@ class SendClientAsync(AMQPClientAsync):
         while waiting and self._under_way < _WINDOW:
             if not self._msg_timeout and len(waiting) > 1:
                 # All that are plain and can go out at once, which is nearly always the case.
-                plain = map(Message._plain_payload, islice(waiting, _WINDOW - self._under_way))
-                for delivery in endpoint.send_run(plain, presettled):
+                some = _some(waiting, 0, _WINDOW - self._under_way)
+                for delivery in endpoint.send_run(map(Message._plain_payload, some), presettled):
                     message = waiting.popleft()
                     message.state = _SENT
                     pending[message] = delivery
@@ -408,7 +413,7 @@ class SendClientAsync(AMQPClientAsync):
         pending = self._pending_messages
         accepted: list[Message] = []
         others: list[tuple[Message, OutgoingDelivery]] = []
-        for message, delivery in pending.items():
+        for message, delivery in _items(pending):
             if delivery is None:
                 break
             if delivery.settled:
@@ -444,7 +449,7 @@ class SendClientAsync(AMQPClientAsync):
         for message in messages:
             message.state = _TO_BE_SENT
             pending[message] = None
-        under_way = {message: delivery for message, delivery in pending.items() if delivery is not None}
+        under_way = {message: delivery for message, delivery in _items(pending) if delivery is not None}
         pending.clear()
         pending.update(under_way)
         pending.update(dict.fromkeys(waiting))
@@ -524,3 +529,22 @@ class SendClientAsync(AMQPClientAsync):
         super()._point_at(redirect, auth)
         self._pending_messages.clear()
         self._waiting_messages.clear()
+
+
+def _items(pending: dict[Message, OutgoingDelivery | None]) -> Iterator[tuple[Message, OutgoingDelivery | None]]:
+    """The items, while other threads may queue more: in pieces, each as long as all before it."""
+    done, size = 0, 32
+    while some := _some(pending.items(), done, done + size):
+        yield from some
+        done += size
+        size = done
+
+
+def _some(items: Iterable[T], start: int, stop: int) -> list[T]:
+    """Some items of something to which other threads may add more."""
+    while True:
+        try:
+            return list(islice(items, start, stop))
+        except RuntimeError:
+            # It grew just then.
+            pass

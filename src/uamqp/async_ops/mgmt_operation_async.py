@@ -87,14 +87,14 @@ class MgmtOperationAsync(LoopBound):
             operation: what to do.
             op_type: to what kind of thing; ``empty`` where there is none.
             message: the request.
-            timeout: milliseconds; 0 waits for ever.
+            timeout: milliseconds for the links and the answer; 0 waits for ever. Beginning the session has its own.
 
         Raises: as `SessionAsync.mgmt_request_async`.
         """
         request = codec.Message.decode(*message._to_send())
         request.application_properties["operation"] = text(operation, self._encoding)
         request.application_properties["type"] = text(op_type or b"empty", self._encoding)
-        seconds = limit("timeout", timeout) / 1000 if timeout else None
+        seconds = limit("timeout", timeout) / 1000 or None
         with errors.translated(self._session._connection.error_policy):
             try:
                 await self._session.begin_async()
@@ -121,26 +121,30 @@ class MgmtOperationAsync(LoopBound):
 
     async def _attached(self, seconds: float) -> Requests:
         self._check_loop()
-        opened: Requests | None = None
+        session = self._session.modern
         async with self._opening:
-            if self._requests is None or not self._requests.usable:
-                if self._requests is not None:
-                    self._requests.retire()
-                try:
-                    opened = await Requests.open_paired(
-                        self._session.modern, self.target.decode(self._encoding), seconds
-                    )
-                except exceptions.LinkDetached as error:
-                    self.open = MgmtOpenStatus.Error
-                    self.mgmt_error = errors.AMQPConnectionError(f"Failed to open mgmt link: {error}")
-                    raise self.mgmt_error from error
+            requests = self._requests
+            if requests is not None and requests.usable:
+                return requests
+            if requests is not None:
+                requests.retire()
+            refused: exceptions.LinkDetached | None = None
+            try:
+                opened = await Requests.open_paired(session, self.target.decode(self._encoding), seconds)
+            except exceptions.LinkDetached as error:
+                refused = error
+                self.open = MgmtOpenStatus.Error
+                self.mgmt_error = errors.AMQPConnectionError(f"Failed to open mgmt link: {error}")
+            else:
                 self.open = MgmtOpenStatus.Ok
                 self._requests = opened
-            requests = self._requests
-        if opened is not None:
-            for link in (opened._sender, opened._receiver):
-                await self._session._tell_attached(link, self._encoding)
-        return requests
+        # A function of the application is told.
+        if refused is not None:
+            await self._session._tell_refused(session, errors.translate(refused))
+            raise errors.AMQPConnectionError(f"Failed to open mgmt link: {refused}") from refused
+        for link in (opened._sender, opened._receiver):
+            await self._session._tell_attached(link, self._encoding)
+        return opened
 
     async def destroy_async(self) -> None:
         """Detach from the node; safe to call twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,7 +11,7 @@ from threading import get_ident
 from typing import Any, Final
 
 from .. import address, errors, exceptions
-from .._legacy import fields, member, text
+from .._legacy import fields, limit, member, text
 from .._signatures import also_in_order
 from ..aio.credit import Manual, Prefetch
 from ..aio.receiver import Receiver
@@ -169,7 +170,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
             LinkDetach, AMQPConnectionError: the link is gone.
         """
         most = max_batch_size or self._prefetch or 1
-        await self._has_some_within(timeout / 1000 if timeout else None, most)
+        await self._has_some_within(limit("timeout", timeout) / 1000 if timeout else None, most)
         return self._take(most)
 
     async def work_async(self) -> None:
@@ -242,15 +243,20 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
                 result = await receiver._driver.outside(interruptible, self.on_message_received, message)
                 if result is not None and hasattr(result, "__await__"):
                     await result
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
                 _give_up(message)
-                raise
+                # Of a coroutine function it comes as it is.
+                raise (
+                    interrupt if isinstance(interrupt, errors.AMQPClientShutdown) else errors.AMQPClientShutdown
+                ) from None
             except Exception:
                 _log.exception("the function that is handed messages failed; the message goes back to the node")
                 _give_up(message)
             except BaseException:
                 # Cancelled, while a coroutine function had it.
-                _settle_at_last(message, message.release)
+                with contextlib.suppress(RuntimeError):
+                    if not message.settled:
+                        message.release()
                 raise
             receiver._changed.notify()
         return count
@@ -308,12 +314,8 @@ def _cannot_tell(error: exceptions.AMQPError) -> RuntimeError:
 
 
 def _give_up(message: Message) -> None:
-    _settle_at_last(message, partial(message.modify, True, True))
-
-
-def _settle_at_last(message: Message, how: Callable[[], Any]) -> None:
     try:
         if not message.settled:
-            how()
+            message.modify(True, True)
     except RuntimeError as error:
         _log.warning("%s", error)

@@ -39,7 +39,8 @@ class SessionAsync(LoopBound):
         outgoing_window: accepted; what goes out is bounded by the peer's window.
         handle_max: links that it may have, less one.
         loop: the event loop, as a check.
-        on_attach: is called with source, target, properties and error of each attach that the peer sends.
+        on_attach: is called with source, target, properties and error of each attach that the peer sends. It may close
+            what it was called for; other threads and tasks may use the link already. What it raises is logged.
     """
 
     @also_in_order(
@@ -98,7 +99,7 @@ class SessionAsync(LoopBound):
                 self._call_on_attach, source, target, incoming(link.remote_properties) or None, None
             )
 
-    async def _tell_refused(self, session: Session, error: errors.LinkDetach) -> None:
+    async def _tell_refused(self, session: Session, error: Exception) -> None:
         if self._on_attach is not None:
             await session._driver.outside(self._call_on_attach, None, None, None, error)
 

@@ -263,7 +263,7 @@ class BlockingDriver(Driver):
                 # The lock is not held here, except by a call inside another one: other threads go on.
                 if outside is not None:
                     outside.call()
-                    outside_error = outside.error
+                    outside_error = outside.error or outside_error
                 elif poller is not None:
                     while looks and not poller.poll(0):
                         looks -= 1
