@@ -5,6 +5,7 @@ The clients run the coroutines of `SendClientAsync` and `ReceiveClientAsync`, wh
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from threading import get_ident
@@ -35,6 +36,8 @@ class AMQPClient(Blocking, AMQPClientAsync):
         remote_address: the node: a URL, an `Address`, or a name where `auth` has the host.
         auth, client_name, debug, error_policy, keep_alive_interval, **kwargs: as in `AMQPClientAsync`.
     """
+
+    _log = logging.getLogger(__name__)
 
     connection_type = Connection
     session_type = Session

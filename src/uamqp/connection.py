@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -22,6 +23,8 @@ class Connection(Blocking, ConnectionAsync):
     Sessions, links and clients open it when they need it; `open` does so at once. Heartbeats go out by themselves.
     Arguments, attributes and errors are those of `ConnectionAsync`.
     """
+
+    _log = logging.getLogger(__name__)
 
     def __init__(
         self,

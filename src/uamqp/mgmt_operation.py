@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from ._blocking import Blocking
 from .async_ops.mgmt_operation_async import Answer, MgmtOperationAsync
 from .message import Message
@@ -11,6 +13,8 @@ from .transport.blocking import BlockingDriver
 
 class MgmtOperation(Blocking, MgmtOperationAsync):
     """Requests to one management node. Arguments are those of `MgmtOperationAsync`."""
+
+    _log = logging.getLogger(__name__)
 
     _session: Session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ class MessageReceiver(BlockingLink, MessageReceiverAsync):
     Arguments, attributes and errors are those of `MessageReceiverAsync`. Each message is handed to
     `on_message_received`, in a call of `work`; without one, `receive_message_batch` takes them.
     """
+
+    _log = logging.getLogger(__name__)
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ class MessageSender(BlockingLink, MessageSenderAsync):
 
     Arguments, attributes and errors are those of `MessageSenderAsync`.
     """
+
+    _log = logging.getLogger(__name__)
 
     def __init__(
         self,

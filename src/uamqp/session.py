@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Self
 
 from ._blocking import Blocking
@@ -15,6 +16,8 @@ from .transport.blocking import BlockingDriver
 
 class Session(Blocking, SessionAsync):
     """A session on a `Connection`. Arguments and errors are those of `SessionAsync`."""
+
+    _log = logging.getLogger(__name__)
 
     _connection: Connection
 

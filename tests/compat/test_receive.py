@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -989,6 +990,21 @@ async def test_what_the_work_of_one_has_accepted_is_for_another_who_waits(
         assert str(received) == how
     await call(client, "close")
     assert await bodies(broker, "queue") == []
+
+
+def test_what_was_received_can_be_looked_at() -> None:
+    """As in a `queue.Queue`, of which programs look at the attribute, too."""
+    received = ReceiveClientAsync("amqp://localhost/queue")._received_messages
+    messages = [Message("first"), Message("second")]
+    for message in messages:
+        received.put(message)
+    assert list(received.queue) == messages
+    assert (received.qsize(), received.empty()) == (2, False)
+    assert [received.get(), received.get_nowait()] == messages
+    received.task_done()
+    assert (received.qsize(), received.empty()) == (0, True)
+    with pytest.raises(queue.Empty):
+        received.get()
 
 
 async def test_what_a_cancelled_call_had_is_for_another_who_waits(broker: Broker) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import uamqp.aio as amqp
 from tests.aio.peers import BOUND, Peer, eventually, peer_server
-from uamqp import BatchMessage, Message, errors, exceptions
+from uamqp import BatchMessage, Message, SendClient, errors, exceptions
 from uamqp.address import Target
 from uamqp.async_ops import ConnectionAsync, SendClientAsync
 from uamqp.broker import Broker
@@ -193,6 +193,20 @@ async def test_closing_twice_and_without_opening(broker: Broker) -> None:
     await client.close_async()
 
 
+async def test_loggers_have_the_names_of_the_modules(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    """By which programs quieten them."""
+    names = {}
+    for kind, prefix in ((SendClientAsync, "uamqp.async_ops"), (SendClient, "uamqp")):
+        caplog.clear()
+        with caplog.at_level("DEBUG", logger="uamqp"):
+            client = kind(f"{broker.url}/queue", debug=True)
+            await call(client, "send_message", Message("message"))
+            await call(client, "close")
+        names[prefix] = {record.name for record in caplog.records} - {"uamqp.c_uamqp"}
+    assert names["uamqp"] == {"uamqp.connection", "uamqp.sender"}
+    assert names["uamqp.async_ops"] == {"uamqp.async_ops.connection_async", "uamqp.async_ops.sender_async"}
+
+
 async def test_debug_logs(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
     for debug in (False, True):
         with caplog.at_level("INFO", logger="uamqp"):
@@ -202,6 +216,23 @@ async def test_debug_logs(broker: Broker, caplog: pytest.LogCaptureFixture) -> N
 
 
 # --- the queue --------------------------------------------------------------------------------------------------
+
+
+async def test_the_queue_by_its_old_name(broker: Broker) -> None:
+    """Programs look at it, and drop or exchange what is in it."""
+    client = SendClientAsync(f"{broker.url}/queue")
+    first, second = Message("first"), Message("second")
+    client.queue_message(first, second)
+    assert client._pending_messages[0] is first
+    assert list(client._pending_messages[1:]) == [second]
+    client._pending_messages = []  # type: ignore[assignment]
+    assert not client.messages_pending()
+    client._pending_messages = [second]  # type: ignore[assignment]
+    assert client._message_sender is None
+    assert await client.send_all_messages_async(close_on_done=False) == [OK]
+    assert client._message_sender is client.message_handler
+    await client.close_async()
+    assert await bodies(broker, "queue") == [b"second"]
 
 
 async def test_a_message_that_is_queued_twice_is_sent_once(broker: Broker) -> None:

@@ -246,6 +246,7 @@ def test_states_of_a_connection() -> None:
                 connection.work()
         assert connection._state is c_uamqp.ConnectionState.END
         connection.destroy()
+        assert connection._state is c_uamqp.ConnectionState.END
 
 
 @pytest.mark.parametrize("name", ["AMQPClient", "SendClient", "ReceiveClient"])

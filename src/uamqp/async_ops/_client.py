@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from types import NoneType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 from urllib.parse import unquote_plus
 from uuid import uuid4
 
@@ -24,9 +24,6 @@ from ..transport.driver import BackgroundTask
 from .connection_async import ConnectionAsync
 from .session_async import OnAttach, SessionAsync
 from .utils import LoopBound
-
-#: Named as in uamqp 1.6, where all clients are in one module.
-_log = logging.getLogger("uamqp.async_ops.client_async")
 
 #: Seconds that one round of work waits for something to happen.
 ROUND: Final = 0.05
@@ -64,6 +61,8 @@ class AMQPClientAsync(LoopBound):
         TypeError: an argument is not of its kind.
     """
 
+    #: Named as in uamqp 1.6, where all clients are in one module.
+    _log: ClassVar = logging.getLogger("uamqp.async_ops.client_async")
     _address_type: type[address.Address] = address.Address
     #: What connections and sessions are made of; `sender_type` and `receiver_type` likewise.
     connection_type: type[ConnectionAsync] = ConnectionAsync
@@ -157,7 +156,7 @@ class AMQPClientAsync(LoopBound):
                 self._check_loop()
                 return
             if connection is not None:
-                _log.log(self._level, "using the connection %r", connection)
+                self._log.log(self._level, "using the connection %r", connection)
                 self._auth = connection.auth
                 self._ext_connection = True
             else:

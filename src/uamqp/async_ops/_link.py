@@ -18,8 +18,6 @@ from ..constants import MessageReceiverState, MessageSenderState, ReceiverSettle
 from .session_async import SessionAsync
 from .utils import LoopBound
 
-_log = logging.getLogger(__name__)
-
 L = TypeVar("L", bound=Link)
 State = MessageSenderState | MessageReceiverState
 
@@ -40,6 +38,7 @@ class LinkAsync(LoopBound, Generic[L]):
         error_policy: sets the `action` of errors of the link.
     """
 
+    _log: ClassVar[logging.Logger]
     _states: ClassVar[Any]
     _kind: ClassVar[str]
 
@@ -172,7 +171,7 @@ class LinkAsync(LoopBound, Generic[L]):
 
     def on_state_changed(self, previous_state: Any, new_state: Any) -> None:
         """Is called when the state changes; subclasses may override it."""
-        _log.log(self._level, "the %s %r: %s -> %s", self._kind, self.name, previous_state, new_state)
+        self._log.log(self._level, "the %s %r: %s -> %s", self._kind, self.name, previous_state, new_state)
 
     def _change_state(self, state: Any) -> None:
         previous, self._state = self._state, state

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import queue
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from queue import Empty
 from typing import Any
 
 from .. import address, errors, exceptions
@@ -16,14 +16,36 @@ from ..authentication import AMQPAuth
 from ..constants import ReceiverSettleMode
 from ..message import Message
 from ._client import ROUND, AMQPClientAsync, is_loop
+from .connection_async import ConnectionAsync
 from .receiver_async import PREFETCH, MessageReceiverAsync, interruptible, nowhere
 
-#: Named as in uamqp 1.6, where all clients are in one module.
-_log = logging.getLogger("uamqp.async_ops.client_async")
 
+class ReceivedMessages:
+    """Messages that were received and not given out yet. Has what others use of a `queue.Queue`, without its locks.
 
-class ReceivedMessages(queue.SimpleQueue[Message]):
-    """Messages that were received and not given out yet. Has what others use of a `queue.Queue`, without its locks."""
+    Attributes:
+        queue: the messages, oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.queue: deque[Message] = deque()
+        self.put = self.queue.append
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Message:
+        """The oldest one. Raises `queue.Empty` where there is none: whoever waited here would wait for ever."""
+        if not self.queue:
+            raise Empty
+        return self.queue.popleft()
+
+    get_nowait = get
+
+    def empty(self) -> bool:
+        """Whether there is none."""
+        return not self.queue
+
+    def qsize(self) -> int:
+        """How many there are."""
+        return len(self.queue)
 
     def task_done(self) -> None:
         """Nobody waits for this."""
@@ -31,15 +53,6 @@ class ReceivedMessages(queue.SimpleQueue[Message]):
 
 def nothing() -> None:
     """What a weak reference to nothing gives."""
-
-
-def _accepted(message: Message) -> bool:
-    """Accept a message; False where its link is gone, and it comes again."""
-    try:
-        return message.settled or message.accept()
-    except RuntimeError as error:
-        _log.warning("%s", error)
-        return False
 
 
 def _is_callback(value: Any) -> bool:
@@ -183,7 +196,7 @@ class ReceiveClientAsync(AMQPClientAsync):
             if not batch:
                 raise
             # They are the caller's already, who is told the next time.
-            _log.log(self._level, "receiving ended with %d messages: %s", len(batch), error)
+            self._log.log(self._level, "receiving ended with %d messages: %s", len(batch), error)
         except BaseException:
             self._keep_again(batch)
             raise
@@ -193,7 +206,7 @@ class ReceiveClientAsync(AMQPClientAsync):
         self._take_received(batch, most)
         if batch and self.auto_complete:
             # An iterator may have left them as they were.
-            batch[:] = filter(_accepted, batch)
+            batch[:] = filter(self._accepted, batch)
         # Once there is something, what has arrived by the next turn is taken too.
         while len(batch) < most:
             left = most - len(batch)
@@ -326,15 +339,19 @@ class ReceiveClientAsync(AMQPClientAsync):
             self._keep(message)
 
     def _keep(self, message: Message) -> None:
-        if self.auto_complete:
-            try:
-                message.accept()
-            except RuntimeError as error:
-                # Who closed the client in that function knows; who did not is told when waiting for the next.
-                _log.warning("%s", error)
-                return
+        if self.auto_complete and not self._accepted(message):
+            # Who closed the client in that function knows; who did not is told when waiting for the next.
+            return
         if not self._streaming_receive:
             self._received_messages.put(message)
+
+    def _accepted(self, message: Message) -> bool:
+        """Accept a message; False where its link is gone, and it comes again."""
+        try:
+            return message.settled or message.accept()
+        except RuntimeError as error:
+            self._log.warning("%s", error)
+            return False
 
     def _new_handler(self) -> MessageReceiverAsync:
         return self.receiver_type(
@@ -378,6 +395,18 @@ class ReceiveClientAsync(AMQPClientAsync):
     async def do_work_async(self, **kwargs: Any) -> bool:
         """As `AMQPClientAsync.do_work_async`; False also where no message came for `timeout`."""
         return not self._is_over and await super().do_work_async(**kwargs)
+
+    async def open_async(self, connection: ConnectionAsync | None = None) -> None:
+        """As `AMQPClientAsync.open_async`."""
+        await super().open_async(connection)
+        # Where `do_work_async` had nothing more to do, it goes on.
+        self._timeout_reached = False
+
+    @property
+    def _message_receiver(self) -> MessageReceiverAsync | None:
+        """The link; there are libraries that look for it here."""
+        receiver: MessageReceiverAsync | None = self.message_handler
+        return receiver
 
     async def close_async(self) -> None:
         """As `AMQPClientAsync.close_async`; what was received, but is neither settled nor given out, comes again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -20,9 +19,6 @@ from ..engine.delivery import OutgoingDelivery
 from ..message import ALREADY_SETTLED, Message
 from ._client import ROUND, AMQPClientAsync, is_loop
 from .sender_async import MessageSenderAsync, finish, timed_out
-
-#: Named as in uamqp 1.6, where all clients are in one module.
-_log = logging.getLogger("uamqp.async_ops.client_async")
 
 # Members of an enum, which take their time to be looked up.
 _TO_BE_SENT: Final = MessageState.WaitingToBeSent
@@ -90,7 +86,7 @@ class SendClientAsync(AMQPClientAsync):
         self._link_credit: int | None = kwargs.pop("link_credit", None)
         #: Messages without a final outcome, in the order in which they were queued, or queued again, and what is under
         #: way of each. They are sent in this order, so those that are under way come before those that wait.
-        self._pending_messages: dict[Message, OutgoingDelivery | None] = {}
+        self._pending: dict[Message, OutgoingDelivery | None] = {}
         #: Those of them that were not sent yet, or are to be sent again.
         self._waiting_messages: deque[Message] = deque()
         #: On the driver's clock: when sending goes on after a failure; 0: there was none.
@@ -113,11 +109,28 @@ class SendClientAsync(AMQPClientAsync):
     @property
     def pending_messages(self) -> list[Message]:
         """The messages that have no final outcome yet, in the order in which they were queued, or queued again."""
-        return list(self._pending_messages)
+        return list(self._pending)
+
+    @property
+    def _pending_messages(self) -> tuple[Message, ...]:
+        """The same; there are programs that look here, and drop or exchange them by an assignment."""
+        return tuple(self._pending)
+
+    @_pending_messages.setter
+    def _pending_messages(self, messages: Iterable[Message]) -> None:
+        self._pending.clear()
+        self._waiting_messages.clear()
+        self._queue(messages)
+
+    @property
+    def _message_sender(self) -> MessageSenderAsync | None:
+        """The link; there are libraries that look for it here."""
+        sender: MessageSenderAsync | None = self.message_handler
+        return sender
 
     def messages_pending(self) -> bool:
         """Whether there are messages without a final outcome."""
-        return bool(self._pending_messages)
+        return bool(self._pending)
 
     def queue_message(self, *messages: Message) -> None:
         """Queue messages for sending; nothing is sent yet, and the client need not be open.
@@ -135,11 +148,11 @@ class SendClientAsync(AMQPClientAsync):
             type(message) is Message
             and message._response is None
             and message.state is _TO_BE_SENT
-            and message not in self._pending_messages
+            and message not in self._pending
         ):
             # One message that is sent as it is, the commonest case: `_queue` in line.
             message.idle_time = monotonic() * 1000
-            self._pending_messages[message] = None
+            self._pending[message] = None
             self._waiting_messages.append(message)
         else:
             self._queue(messages)
@@ -151,7 +164,7 @@ class SendClientAsync(AMQPClientAsync):
             if not isinstance(message, Message):
                 raise TypeError(f"a Message or BatchMessage is needed, not {type(message).__name__}")
             gathered += message.gather()
-        pending = self._pending_messages
+        pending = self._pending
         now = self._counter.get_current_ms()
         for message in gathered:
             message.idle_time = now
@@ -177,7 +190,7 @@ class SendClientAsync(AMQPClientAsync):
             LinkDetach, AMQPConnectionError, AuthenticationException: the link cannot be attached, or is gone. What
                 was not sent stays queued.
         """
-        return await self._send(list(self._pending_messages), close_on_done, to_the_end=True)
+        return await self._send(list(self._pending), close_on_done, to_the_end=True)
 
     async def send_message_batch_async(
         self, messages: Iterable[Message | str | bytes], close_on_done: bool = True
@@ -249,7 +262,7 @@ class SendClientAsync(AMQPClientAsync):
         ):
             return None
         self._check_loop()
-        send = sender._endpoint.send if self._pending_messages else sender._send_at_once
+        send = sender._endpoint.send if self._pending else sender._send_at_once
         try:
             delivery: OutgoingDelivery = send(payload, self._presettled(handler), 0)
         except exceptions.AMQPError:
@@ -257,7 +270,7 @@ class SendClientAsync(AMQPClientAsync):
             return None
         message.idle_time = monotonic() * 1000
         message.state = _SENT
-        self._pending_messages[message] = delivery
+        self._pending[message] = delivery
         return delivery
 
     async def wait_async(self) -> None:
@@ -266,8 +279,8 @@ class SendClientAsync(AMQPClientAsync):
         await self._advance_all()
 
     async def _advance_all(self) -> None:
-        while self._pending_messages:
-            await self._advance(next(iter(self._pending_messages)))
+        while self._pending:
+            await self._advance(next(iter(self._pending)))
 
     async def _send(
         self, messages: list[Message], close_on_done: bool, *, to_the_end: bool = False
@@ -296,11 +309,11 @@ class SendClientAsync(AMQPClientAsync):
         await self._back_off()
         self._send_waiting(sender)
         awaited: Message | None = message
-        if self._pending_messages.get(message) is None:
+        if self._pending.get(message) is None:
             # It failed at once, or as many as possible are under way before it.
             awaited = self._first_under_way()
         if awaited is not None and message.state not in constants.DONE_STATES:
-            delivery = self._pending_messages[awaited]
+            delivery = self._pending[awaited]
             assert delivery is not None
             await self._wait_for(sender, awaited, delivery, self._seconds_left(awaited))
 
@@ -316,7 +329,7 @@ class SendClientAsync(AMQPClientAsync):
 
     def _note(self, message: Message, delivery: OutgoingDelivery, failure: Exception | None) -> None:
         """Note what became of a message, and of those before the oldest one that has no outcome."""
-        pending = self._pending_messages
+        pending = self._pending
         # Another task may have waited for the same message and been faster.
         if pending.get(message) is delivery:
             if failure is None and message.on_send_complete is None:
@@ -334,11 +347,11 @@ class SendClientAsync(AMQPClientAsync):
 
     @property
     def _under_way(self) -> int:
-        return len(self._pending_messages) - len(self._waiting_messages)
+        return len(self._pending) - len(self._waiting_messages)
 
     def _first_under_way(self) -> Message | None:
-        first = next(iter(self._pending_messages), None)
-        return None if first is None or self._pending_messages.get(first) is None else first
+        first = next(iter(self._pending), None)
+        return None if first is None or self._pending.get(first) is None else first
 
     def _seconds_left(self, message: Message) -> float | None:
         if not self._msg_timeout:
@@ -374,7 +387,7 @@ class SendClientAsync(AMQPClientAsync):
         """Send what waits, as far as there is room."""
         endpoint = sender._attached()._endpoint
         presettled = self._presettled(sender)
-        waiting, pending = self._waiting_messages, self._pending_messages
+        waiting, pending = self._waiting_messages, self._pending
         while waiting and self._under_way < _WINDOW:
             if not self._msg_timeout and len(waiting) > 1:
                 # All that are plain and can go out at once, which is nearly always the case.
@@ -410,7 +423,7 @@ class SendClientAsync(AMQPClientAsync):
 
     def _collect(self, *, in_order: bool = False) -> None:
         """Note the outcomes that are there; `in_order`: only those before the oldest message that has none."""
-        pending = self._pending_messages
+        pending = self._pending
         accepted: list[Message] = []
         others: list[tuple[Message, OutgoingDelivery]] = []
         for message, delivery in _items(pending):
@@ -444,7 +457,7 @@ class SendClientAsync(AMQPClientAsync):
 
     def _queue_before_others(self, messages: list[Message]) -> None:
         """Queue messages again whose link ended, in their order, before those that were not sent yet."""
-        pending, waiting = self._pending_messages, self._waiting_messages
+        pending, waiting = self._pending, self._waiting_messages
         waiting.extendleft(reversed(messages))
         for message in messages:
             message.state = _TO_BE_SENT
@@ -461,7 +474,7 @@ class SendClientAsync(AMQPClientAsync):
             return False
         if action.increment_retries:
             message.retries += 1
-        _log.log(self._level, "sending a message again: %s", failure)
+        self._log.log(self._level, "sending a message again: %s", failure)
         if action.backoff and self._connection is not None and self._connection._connection is not None:
             now = self._connection.modern._driver.now()
             self._resume_at = max(self._resume_at, now + action.backoff)
@@ -469,18 +482,18 @@ class SendClientAsync(AMQPClientAsync):
 
     def _finish(self, message: Message, failure: Exception | None) -> None:
         """An attempt to send a message ended: that was it, or it is to be sent again."""
-        self._pending_messages.pop(message, None)
+        self._pending.pop(message, None)
         if self._tries_again(message, failure):
             message.state = _TO_BE_SENT
-            self._pending_messages[message] = None
+            self._pending[message] = None
             self._waiting_messages.append(message)
             return
         if failure is not None:
-            _log.log(self._level, "a message failed: %s", failure)
+            self._log.log(self._level, "a message failed: %s", failure)
         try:
             finish(message, failure)
         except Exception:
-            _log.exception("on_send_complete failed")
+            self._log.exception("on_send_complete failed")
 
     def _new_handler(self) -> MessageSenderAsync:
         return self.sender_type(
@@ -507,7 +520,7 @@ class SendClientAsync(AMQPClientAsync):
         if first is None:
             await sender.work_async()
         else:
-            delivery = self._pending_messages[first]
+            delivery = self._pending[first]
             assert delivery is not None
             if (left := self._seconds_left(first)) is not None and left <= ROUND:
                 await self._wait_for(sender, first, delivery, left)
@@ -527,7 +540,7 @@ class SendClientAsync(AMQPClientAsync):
 
     def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         super()._point_at(redirect, auth)
-        self._pending_messages.clear()
+        self._pending.clear()
         self._waiting_messages.clear()
 
 

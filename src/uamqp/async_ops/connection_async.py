@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import urlparse
 from uuid import uuid4
 
@@ -38,7 +38,6 @@ from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 if TYPE_CHECKING:
     from .receiver_async import MessageReceiverAsync
 
-_log = logging.getLogger(__name__)
 #: Where frames have always been logged with `debug`.
 _FRAMES: Final = logging.getLogger("uamqp.c_uamqp")
 
@@ -87,6 +86,8 @@ class ConnectionAsync(LoopBound):
         ValueError: another connection is using `sasl`, or an argument is out of range.
     """
 
+    _log: ClassVar = logging.getLogger(__name__)
+
     @also_in_order(*_OLD_ORDER, at=8, when=lambda value: not isinstance(value, bool))
     def __init__(
         self,
@@ -130,6 +131,7 @@ class ConnectionAsync(LoopBound):
         self._async_lock = asyncio.Lock()
         self._thread = 0
         self._holds_auth = False
+        self._was_open = False
         self._receivers: weakref.WeakSet[MessageReceiverAsync] = weakref.WeakSet()
         self._consume()
 
@@ -181,10 +183,11 @@ class ConnectionAsync(LoopBound):
                     f"Please confirm target hostname exists: {options.endpoint}\n{gone}"
                 ) from error
             raise gone from gone.__cause__
-        _log.log(self._level, "connected to %s as %s", options.endpoint, options.container_id)
+        self._was_open = True
+        self._log.log(self._level, "connected to %s as %s", options.endpoint, options.container_id)
         if isinstance(self.auth, CBSAuthMixin):
             self._keeper = await self.auth._authorize(self)
-            _log.log(self._level, "the peer accepted the token for %r", self.auth.audience)
+            self._log.log(self._level, "the peer accepted the token for %r", self.auth.audience)
 
     def _new_driver(self) -> Driver:
         return EventLoopDriver()
@@ -225,14 +228,16 @@ class ConnectionAsync(LoopBound):
     def modern(self) -> Connection:
         """The connection of `uamqp.aio` under this one. Raises AMQPConnectionError where it is not open."""
         if self._connection is None:
-            raise errors.AMQPConnectionError("the connection is not open; await open_async() first")
+            raise errors.AMQPConnectionError("the connection is not open; open it first")
         return self._connection
 
     @property
     def _state(self) -> ConnectionState:
         """How far the connection has come; there are libraries that look at this to see whether it is still good."""
         connection = self._connection
-        return ConnectionState.START if connection is None else ConnectionState[connection._engine.state.name]
+        if connection is None:
+            return ConnectionState.END if self._was_open else ConnectionState.START
+        return ConnectionState[connection._engine.state.name]
 
     @property
     def remote_max_frame_size(self) -> int:
@@ -331,7 +336,7 @@ class ConnectionAsync(LoopBound):
                 function()
             except Exception as error:
                 # Whoever wanted it has gone on already.
-                _log.warning("a message could not be settled: %s", error)
+                self._log.warning("a message could not be settled: %s", error)
 
         driver.loop.call_soon_threadsafe(run)
 
@@ -364,7 +369,7 @@ class ConnectionAsync(LoopBound):
             try:
                 if connection is not None:
                     await connection.close()
-                    _log.log(self._level, "the connection of %r is closed", self.container_id)
+                    self._log.log(self._level, "the connection of %r is closed", self.container_id)
             finally:
                 if self._holds_auth:
                     self._holds_auth = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from .. import errors, exceptions
 from .._legacy import limit, octets, text
@@ -20,8 +20,6 @@ from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
 if TYPE_CHECKING:
     from .session_async import SessionAsync
-
-_log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
@@ -54,6 +52,8 @@ class MgmtOperationAsync(LoopBound):
         open: how attaching the links ended; None as long as that was not tried.
         mgmt_error: the error of the last request that was answered wrongly, or of links that could not be attached.
     """
+
+    _log: ClassVar = logging.getLogger(__name__)
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class MgmtOperationAsync(LoopBound):
                 f"The answer has no {self._status_code_field.decode(self._encoding, 'replace')}."
             )
             raise self.mgmt_error
-        _log.log(self._level, "%r of %r: %s", operation, self.target, status)
+        self._log.log(self._level, "%r of %r: %s", operation, self.target, status)
         return Answer(status, answer, b"None" if description is None else description)
 
     async def _attached(self, seconds: float) -> Requests:

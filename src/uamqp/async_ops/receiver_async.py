@@ -26,8 +26,6 @@ from ._link import SETTLE_MODES, LinkAsync
 from .session_async import SessionAsync
 from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
-_log = logging.getLogger(__name__)
-
 #: Deliveries that the peer may send ahead, where nothing else is said.
 PREFETCH: Final = 300
 #: The arguments in the order of uamqp 1.6.11, in which the fourth is the function that is handed the messages.
@@ -86,6 +84,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         encoding: of str.
     """
 
+    _log = logging.getLogger(__name__)
     _states = MessageReceiverState
     _kind = "receiver"
 
@@ -244,14 +243,14 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
                 if result is not None and hasattr(result, "__await__"):
                     await result
             except KeyboardInterrupt as interrupt:
-                _give_up(message)
+                self._give_up(message)
                 # Of a coroutine function it comes as it is.
                 raise (
                     interrupt if isinstance(interrupt, errors.AMQPClientShutdown) else errors.AMQPClientShutdown
                 ) from None
             except Exception:
-                _log.exception("the function that is handed messages failed; the message goes back to the node")
-                _give_up(message)
+                self._log.exception("the function that is handed messages failed; the message goes back to the node")
+                self._give_up(message)
             except BaseException:
                 # Cancelled, while a coroutine function had it.
                 with contextlib.suppress(RuntimeError):
@@ -260,6 +259,13 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
                 raise
             receiver._changed.notify()
         return count
+
+    def _give_up(self, message: Message) -> None:
+        try:
+            if not message.settled:
+                message.modify(True, True)
+        except RuntimeError as error:
+            self._log.warning("%s", error)
 
     # --- settling ---------------------------------------------------------------------------------------------
 
@@ -311,11 +317,3 @@ def _cannot_tell(error: exceptions.AMQPError) -> RuntimeError:
     )
     failure.__cause__ = error
     return failure
-
-
-def _give_up(message: Message) -> None:
-    try:
-        if not message.settled:
-            message.modify(True, True)
-    except RuntimeError as error:
-        _log.warning("%s", error)

@@ -19,8 +19,6 @@ from ._link import SETTLE_MODES, LinkAsync
 from .session_async import SessionAsync
 from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
-_log = logging.getLogger(__name__)
-
 #: The arguments in the order of uamqp 1.6.11, in which the sixth is the receiver's settle mode.
 _OLD_ORDER: Final = (
     *("session", "source", "target", "name", "send_settle_mode", "receive_settle_mode", "max_message_size"),
@@ -47,6 +45,7 @@ class MessageSenderAsync(LinkAsync[Sender]):
         encoding: of str.
     """
 
+    _log = logging.getLogger(__name__)
     _states = MessageSenderState
     _kind = "sender"
 
@@ -105,7 +104,8 @@ class MessageSenderAsync(LinkAsync[Sender]):
         Args:
             message: the message; a `BatchMessage` must be one that is sent as one message.
             callback: called when it was sent or failed, with the message, the value of a `MessageSendResult` and, by
-                the keyword ``delivery_state``, what the peer says of it. Without one, the call waits for that.
+                the keyword ``delivery_state``, what the peer says of it; the message is left as it is. Without one, the
+                call waits for the outcome and notes it in the message.
             timeout: milliseconds for the outcome; 0 waits for ever.
 
         Returns:
@@ -119,16 +119,13 @@ class MessageSenderAsync(LinkAsync[Sender]):
         sender = await self._usable()
         (single,) = message.gather()
         seconds = timeout / 1000 if timeout else None
-        single.state = MessageState.WaitingForSendAck
-        try:
-            with errors.translated(self.error_policy):
-                delivery = self._start(sender, single)
-        except BaseException:
-            single.state = MessageState.WaitingToBeSent
-            raise
+        with errors.translated(self.error_policy):
+            delivery = self._start(sender, single)
         if callback is not None:
+            # What becomes of the message is for that function to note.
             sender._driver.spawn(self._report(single, delivery, seconds, callback), "report of a sent message")
             return MessageState.WaitingForSendAck
+        single.state = MessageState.WaitingForSendAck
         failure = await self._outcome(delivery, seconds)
         finish(single, failure)
         if failure is not None:
@@ -173,10 +170,9 @@ class MessageSenderAsync(LinkAsync[Sender]):
     ) -> None:
         try:
             failure = await self._outcome(delivery, seconds)
-            finish(message, failure)
             callback(message, result_of(failure).value, delivery_state=_delivery_state(delivery))
         except Exception:
-            _log.exception("the function that is told of sent messages failed")
+            self._log.exception("the function that is told of sent messages failed")
 
 
 def timed_out(error: exceptions.OperationTimeout | None = None) -> TimeoutError:

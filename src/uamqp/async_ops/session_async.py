@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from .. import address, errors
 from .._legacy import incoming
@@ -18,8 +18,6 @@ from .connection_async import ConnectionAsync
 from .mgmt_operation_async import MgmtOperationAsync
 from .utils import LoopBound
 from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
-
-_log = logging.getLogger(__name__)
 
 #: Is called with source, target, link properties and error of each attach that the peer sends in a session.
 OnAttach = Callable[[Any, Any, Any, Any], Any]
@@ -42,6 +40,8 @@ class SessionAsync(LoopBound):
         on_attach: is called with source, target, properties and error of each attach that the peer sends. It may close
             what it was called for; other threads and tasks may use the link already. What it raises is logged.
     """
+
+    _log: ClassVar = logging.getLogger(__name__)
 
     @also_in_order(
         *("connection", "incoming_window", "outgoing_window", "handle_max", "on_attach", "loop"),
@@ -108,13 +108,13 @@ class SessionAsync(LoopBound):
         try:
             self._on_attach(*arguments)
         except Exception:
-            _log.exception("on_attach failed")
+            self._log.exception("on_attach failed")
 
     @property
     def modern(self) -> Session:
         """The session of `uamqp.aio` under this one. Raises AMQPConnectionError where it was not begun."""
         if self._session is None:
-            raise errors.AMQPConnectionError("the session has not begun; await begin_async() first")
+            raise errors.AMQPConnectionError("the session has not begun; begin it first")
         return self._session
 
     async def mgmt_request_async(
