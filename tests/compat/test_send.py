@@ -235,6 +235,18 @@ async def test_the_queue_by_its_old_name(broker: Broker) -> None:
     assert await bodies(broker, "queue") == [b"second"]
 
 
+@SENDERS
+async def test_who_waits_for_what_is_dropped_waits_no_more(kind: Any) -> None:
+    async with peer_server(lambda: Peer(credit=1)) as server:
+        client = kind(f"{server.url}/q")
+        first, second = Message("first"), Message("second")
+        first.on_send_complete = lambda *told: setattr(client, "_pending_messages", [])
+        client.queue_message(first, second)
+        states = await call(client, "send_all_messages")
+        assert states == [OK, MessageState.WaitingForSendAck]
+        assert not client.messages_pending()
+
+
 async def test_a_message_that_is_queued_twice_is_sent_once(broker: Broker) -> None:
     client = SendClientAsync(f"{broker.url}/queue")
     first, second = Message("first"), Message("second")

@@ -236,7 +236,9 @@ class ReceiveClientAsync(AMQPClientAsync):
         received = self._received_messages
         self._take_received(batch, len(batch) + received.qsize())
         for message in batch:
-            received.put(message)
+            # What is not settled when the client is closed comes again.
+            if message.settled or self._session is not None:
+                received.put(message)
         if self.message_handler is not None:
             self.message_handler._tell_waiting()
 
@@ -414,11 +416,7 @@ class ReceiveClientAsync(AMQPClientAsync):
             await super().close_async()
         finally:
             if self._session is None:
-                kept: list[Message] = []
-                self._take_received(kept, self._received_messages.qsize())
-                for message in kept:
-                    if message.settled:
-                        self._received_messages.put(message)
+                self._keep_again([])
 
     def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         super()._point_at(redirect, auth)
@@ -481,7 +479,6 @@ class AsyncMessageIter(AsyncIterator[Message]):
                 await client.close_async()
             raise
         if received.empty():
-            self._leave()
             if client._shutdown_after_timeout:
                 await client.close_async()
             else:

@@ -290,7 +290,7 @@ class SendClientAsync(AMQPClientAsync):
             await self._open_for_use()
             for message in messages:
                 # Each time, all that has its outcome by then is dealt with: nearly always it is done already.
-                while message.state not in constants.DONE_STATES:
+                while message.state not in constants.DONE_STATES and message in self._pending:
                     await self._advance(message)
             if to_the_end:
                 await self._advance_all()
