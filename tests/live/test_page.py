@@ -328,7 +328,7 @@ async def test_robust_sending_with_a_wrong_password(place: Place, capsys: pytest
     auth.password = b"wrong"
     assert await robust_sending(place.url, auth)() is None
     printed = capsys.readouterr().out
-    assert printed.startswith("Unexpected error: ")
+    assert printed.startswith("Connection failed: ErrorCodes.UnauthorizedAccess: ")
     assert "wrong" not in printed
 
 
