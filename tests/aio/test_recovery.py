@@ -355,7 +355,7 @@ async def test_messages_in_doubt_that_cannot_be_sent_again_stay_in_doubt(
     """Whatever ends the wait, nobody is told that a message was not sent that the peer may have."""
     server = await serve(silent)
     recovery = events.recovery(resend=True)
-    connection = await connect(server.url, recovery=recovery, timeout=BOUND, connect_timeout=0.05)
+    connection = await connect(server.url, recovery=recovery, timeout=BOUND, connect_timeout=0.5)
     sender = await connection.sender("queue")
     late = asyncio.create_task(sender.send("late", timeout=0.05))
     lost = asyncio.create_task(sender.send("lost"))
@@ -407,7 +407,7 @@ async def test_a_large_message_cut_in_the_middle_is_sent_again(serve: Serve, eve
 async def test_time_outs_and_cancelling_while_it_is_away(serve: Serve, events: Events) -> None:
     server = await serve(Peer)
     recovery = events.recovery(initial_delay=30.0, max_delay=30.0, resend=True)
-    async with connect(server.url, recovery=recovery, timeout=BOUND, connect_timeout=0.05) as connection:
+    async with connect(server.url, recovery=recovery, timeout=BOUND, connect_timeout=0.5) as connection:
         sender, receiver = await connection.sender("queue"), await connection.receiver("queue")
         # Accepts connections, and then says nothing.
         server._make = lambda: Peer("on_open")
@@ -440,7 +440,7 @@ async def test_a_connection_that_was_given_up_does_not_open_after_all(serve: Ser
     """It would be one without heartbeats, and nobody would notice its end."""
     server = await serve(Peer)
     recovery = events.recovery(initial_delay=3600.0, max_delay=3600.0)
-    async with connect(server.url, recovery=recovery, timeout=BOUND, connect_timeout=0.05):
+    async with connect(server.url, recovery=recovery, timeout=BOUND, connect_timeout=0.5):
         server._make = lambda: Peer("on_open")
         server.peer.cut()
         await eventually(lambda: len(server.peers) == 2 and server.peer.driver._lost)
@@ -469,7 +469,7 @@ async def test_credit_by_hand_is_given_again(serve: Serve, events: Events) -> No
 
 async def test_credit_that_is_given_while_it_is_away(serve: Serve, events: Events) -> None:
     server = await serve(Peer)
-    async with connect(server.url, recovery=events.recovery(), timeout=BOUND, connect_timeout=0.05) as connection:
+    async with connect(server.url, recovery=events.recovery(), timeout=BOUND, connect_timeout=0.5) as connection:
         receiver = await connection.receiver("queue", credit=Manual())
         receiver.flow(5)
         await eventually(lambda: server.peer.sender.credit == 5)
@@ -804,7 +804,7 @@ async def test_a_connection_that_is_closed_stays_closed(broker: Broker, events: 
 
 async def test_links_that_are_closed_while_it_is_away(serve: Serve, events: Events) -> None:
     server = await serve(Peer)
-    async with connect(server.url, recovery=events.recovery(), timeout=BOUND, connect_timeout=0.05) as connection:
+    async with connect(server.url, recovery=events.recovery(), timeout=BOUND, connect_timeout=0.5) as connection:
         sender, receiver = await connection.sender("queue"), await connection.receiver("queue")
         session = await connection.session()
         # Does not let it back at first.
