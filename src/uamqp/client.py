@@ -38,7 +38,6 @@ class AMQPClient(Blocking, AMQPClientAsync):
     """
 
     _log = logging.getLogger(__name__)
-
     connection_type = Connection
     session_type = Session
 

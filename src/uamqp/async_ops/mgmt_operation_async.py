@@ -134,14 +134,14 @@ class MgmtOperationAsync(LoopBound):
             except exceptions.LinkDetached as error:
                 refused = error
                 self.open = MgmtOpenStatus.Error
-                self.mgmt_error = errors.AMQPConnectionError(f"Failed to open mgmt link: {error}")
             else:
                 self.open = MgmtOpenStatus.Ok
                 self._requests = opened
         # A function of the application is told.
         if refused is not None:
+            self.mgmt_error = failure = errors.AMQPConnectionError(f"Failed to open mgmt link: {refused}")
             await self._session._tell_refused(session, errors.translate(refused))
-            raise errors.AMQPConnectionError(f"Failed to open mgmt link: {refused}") from refused
+            raise failure from refused
         for link in (opened._sender, opened._receiver):
             await self._session._tell_attached(link, self._encoding)
         return opened

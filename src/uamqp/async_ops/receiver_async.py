@@ -242,12 +242,13 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
                 result = await receiver._driver.outside(interruptible, self.on_message_received, message)
                 if result is not None and hasattr(result, "__await__"):
                     await result
-            except KeyboardInterrupt as interrupt:
+            except errors.AMQPClientShutdown:
                 self._give_up(message)
-                # Of a coroutine function it comes as it is.
-                raise (
-                    interrupt if isinstance(interrupt, errors.AMQPClientShutdown) else errors.AMQPClientShutdown
-                ) from None
+                raise
+            except KeyboardInterrupt:
+                # Of a coroutine function, from which it comes as it is.
+                self._give_up(message)
+                raise errors.AMQPClientShutdown from None
             except Exception:
                 self._log.exception("the function that is handed messages failed; the message goes back to the node")
                 self._give_up(message)
