@@ -290,13 +290,37 @@ def test_only_an_answer_is_looked_for(connection: Connection, monkeypatch: pytes
     polls = Polls(monkeypatch)
     with pytest.raises(OperationTimeout):
         receiver.receive(timeout=0.1)
-    # Perhaps credit was written before.
-    assert polls.looks <= blocking._LOOKS
+    # Credit was written before.
     polls.looks = 0
     with pytest.raises(OperationTimeout):
         receiver.receive(timeout=0.1)
     assert polls.looks == 0
     assert polls.count
+
+
+def test_who_looked_in_vain_rests(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "_LOOKING", 0.000_2)
+    sender, receiver = connection.sender("nobody-answers"), connection.receiver("empty")
+    polls = Polls(monkeypatch)
+    connection._driver._rests = 0
+    looked = []
+    for _ in range(2 + blocking._RESTS):
+        polls.looks = 0
+        sender.send("nothing comes of it", settled=True)
+        with pytest.raises(OperationTimeout):
+            receiver.receive(timeout=0.005)
+        looked.append(polls.looks > 0)
+    assert looked == [True, *[False] * blocking._RESTS, True]
+
+
+def test_an_answer_that_is_near_is_not_slept_for(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "_LOOKING", BOUND / 2)
+    sender = connection.sender("answers")
+    polls = Polls(monkeypatch)
+    connection._driver._rests = 0
+    sender.send("it is accepted")
+    assert polls.looks
+    assert polls.count == 0
 
 
 def test_who_has_no_time_does_not_sleep(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

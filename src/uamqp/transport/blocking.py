@@ -42,11 +42,13 @@ _HIGH_WATER: Final = 1024 * 1024
 _LONGEST_WAIT: Final = 86_400.0
 #: Seconds after which a call looks first what came while nobody did.
 _UNSEEN: Final = 0.05
-_PROCESSORS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-#: How often who has just written looks for the answer before it sleeps: some 40 µs. A peer that is near answers in less
+#: Seconds for which who has just written looks for the answer before it sleeps. A peer that is near answers in less
 #: time than it takes the system to let a thread sleep and wake it: one message at a time, with an outcome for each, is
-#: 1.2 to 1.4 times as fast. On a single processor the peer would wait meanwhile.
-_LOOKS: Final = 40 if _PROCESSORS > 1 else 0
+#: 1.9 times as fast. With one processor the peer could not answer meanwhile; which of several this process may use says
+#: nothing about the peer's.
+_LOOKING: Final = 0.000_2 if (os.cpu_count() or 1) > 1 else 0.0
+#: How often it then sleeps at once, where it has looked in vain: at most 12 µs a wait go on looking.
+_RESTS: Final = 16
 #: Seconds after a write in which what is said waits for what follows it.
 _TOGETHER: Final = 0.001
 #: Timers, cancelled ones included, that are worth a tidying up.
@@ -217,6 +219,8 @@ class BlockingDriver(Driver):
         self._held = False
         #: Whether something was written since somebody waited.
         self._spoke = False
+        #: How often to sleep at once before the next look for an answer.
+        self._rests = 0
         self._engine_timer: _Timer | None = None
         #: A pipe that wakes the leader, while there is a stream or may be one again; whether there is a byte in it.
         self._wakeup_read, self._wakeup_write = -1, -1
@@ -259,16 +263,13 @@ class BlockingDriver(Driver):
                             self._follow(task)
                             continue
                         self._leader = task
-                        poller, milliseconds, looks = self._prepare_poll()
+                        poller, milliseconds, looking = self._prepare_poll()
                 # The lock is not held here, except by a call inside another one: other threads go on.
                 if outside is not None:
                     outside.call()
                     outside_error = outside.error or outside_error
-                elif poller is not None:
-                    while looks and not poller.poll(0):
-                        looks -= 1
-                    if not looks:
-                        poller.poll(milliseconds)
+                elif poller is not None and not (looking and self._answered(poller)):
+                    poller.poll(milliseconds)
         except BaseException as error:
             # An interrupt, as a rule. The connection survives it, except in the middle of the engine's work.
             with self._lock:
@@ -416,14 +417,14 @@ class BlockingDriver(Driver):
 
     # -- waiting; all with the lock held -------------------------------------------------------------------------
 
-    def _prepare_poll(self) -> tuple[select.poll | None, int, int]:
-        """What the leader waits for, for how many milliseconds, and how often it looks before; None where it need not
+    def _prepare_poll(self) -> tuple[select.poll | None, int, bool]:
+        """What the leader waits for, for how many milliseconds, and whether it looks before; None where it need not
         wait."""
         stream = self._socket
         delay = self._until_next_timer()
         self._leader_writes = bool(self._unsent)
         if isinstance(stream, _BUFFERED) and stream.pending():
-            return None, 0, 0
+            return None, 0, False
         polled = (stream, self._wakeup_read, self._leader_writes)
         if polled != self._polled:
             poller = select.poll()
@@ -432,9 +433,24 @@ class BlockingDriver(Driver):
             poller.register(self._wakeup_read, select.POLLIN)
             # Not before it is complete: an interrupt may come in between.
             self._poller, self._polled = poller, polled
-        looks, self._spoke = _LOOKS if self._spoke and delay else 0, False
+        looking = False
+        if self._spoke:
+            self._spoke = False
+            if self._rests:
+                self._rests -= 1
+            else:
+                looking = delay > _LOOKING > 0
         # Rounded up, not to come back just before the time.
-        return self._poller, int(delay * 1000) + 1 if delay else 0, looks
+        return self._poller, int(delay * 1000) + 1 if delay else 0, looking
+
+    def _answered(self, poller: select.poll) -> bool:
+        """Look for the answer to what was just written; by the leader, without the lock."""
+        until = self.now() + _LOOKING
+        while not poller.poll(0):
+            if self.now() >= until:
+                self._rests = _RESTS
+                return False
+        return True
 
     def _follow(self, task: _Task) -> None:
         """Sleep until the task can go on, a timer is due, or there is no leader.
