@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _NEVER = 1 << 62
 
 
+def nowhere() -> bool:
+    """No messages are anywhere else."""
+    return False
+
+
 class Receiver(Link):
     """Receives messages from one node; made by `Session.receiver` or `Connection.receiver`.
 
@@ -216,9 +221,7 @@ class Receiver(Link):
             self._queue.extend(kept)
         super()._ended(endpoint, error)
 
-    async def _available(
-        self, count: int, seconds: float | None, elsewhere: Callable[[], bool] = lambda: False
-    ) -> bool:
+    async def _available(self, count: int, seconds: float | None, elsewhere: Callable[[], bool] = nowhere) -> bool:
         """Wait for a delivery, or until there is something `elsewhere`; False where time ran out.
 
         Of what is elsewhere, `_changed` must tell.

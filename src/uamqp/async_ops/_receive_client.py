@@ -12,12 +12,13 @@ from typing import Any
 from .. import address, errors, exceptions
 from .._legacy import limit
 from .._signatures import also_in_order
+from ..aio.receiver import nowhere
 from ..authentication import AMQPAuth
 from ..constants import ReceiverSettleMode
 from ..message import Message
 from ._client import ROUND, AMQPClientAsync, is_loop
 from .connection_async import ConnectionAsync
-from .receiver_async import PREFETCH, MessageReceiverAsync, interruptible, nowhere
+from .receiver_async import PREFETCH, MessageReceiverAsync, interruptible
 
 
 class ReceivedMessages:

@@ -14,7 +14,7 @@ from .. import address, errors, exceptions
 from .._legacy import fields, limit, member, text
 from .._signatures import also_in_order
 from ..aio.credit import Manual, Prefetch
-from ..aio.receiver import Receiver
+from ..aio.receiver import Receiver, nowhere
 from ..codec import definitions
 from ..codec.definitions import RELEASED, Error, Modified, Rejected
 from ..codec.values import Symbol
@@ -52,11 +52,6 @@ def interruptible(function: OnMessage, message: Message) -> Any:
         return function(message)
     except KeyboardInterrupt:
         raise errors.AMQPClientShutdown from None
-
-
-def nowhere() -> bool:
-    """No messages are anywhere else."""
-    return False
 
 
 class MessageReceiverAsync(LinkAsync[Receiver]):
