@@ -30,6 +30,7 @@ the condition and bytes where not, and `description` and `info` hold bytes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import NoneType
@@ -42,6 +43,9 @@ from .constants import ErrorCodes
 from .exceptions import printable
 
 Condition = ErrorCodes | bytes
+
+
+_log = logging.getLogger(__name__)
 
 
 class ErrorAction:
@@ -105,8 +109,19 @@ class ErrorPolicy:
         self._on_error = on_error
 
     def on_unrecognized_error(self, error: Any) -> ErrorAction:
-        """An error with a condition of the service's own."""
-        return self._on_error(error) if self._on_error is not None else ErrorAction(retry=True)
+        """An error with a condition of the service's own; where the function that decides fails, it is final."""
+        if self._on_error is None:
+            return ErrorAction(retry=True)
+        try:
+            action = self._on_error(error)
+        except Exception:
+            _log.exception("the function that decides on errors failed")
+            return ErrorAction(retry=False)
+        if not isinstance(action, ErrorAction):
+            if action is not None:
+                _log.error("the function that decides on errors gave %s, and no ErrorAction", type(action).__name__)
+            return ErrorAction(retry=False)
+        return action
 
     def on_message_error(self, error: Any) -> ErrorAction:
         """A message was rejected with a condition. Without one, such as where its link ended, it is tried again."""

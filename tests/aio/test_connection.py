@@ -388,3 +388,19 @@ async def test_links_of_one_name(broker: Broker, connection: Connection) -> None
     await connection.receiver("q", name="the link")
     await first.close()
     await (await connection.sender("q", name="the link")).send(b"x")
+
+
+async def test_credentials_that_are_too_large_are_no_fault_of_the_peer(broker: Broker) -> None:
+    with pytest.raises(AuthenticationError, match=r"the credentials make a SASL frame of 90\d\d bytes") as raised:
+        await connect(broker.url, user="guest", password="x" * 9000)
+    assert not raised.value.remote
+
+
+async def test_who_closed_a_connection_need_not_try_again(broker: Broker) -> None:
+    connection = await connect(broker.url)
+    sender = await connection.sender("queue")
+    await connection.close()
+    assert connection.error is not None and not connection.error.retryable
+    with pytest.raises(AMQPError) as raised:
+        await sender.send("message")
+    assert not raised.value.retryable

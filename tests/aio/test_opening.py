@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from uamqp.aio.opening import Opening
+from uamqp.exceptions import LocalProtocolError
 
 
 class Thing:
@@ -55,3 +56,14 @@ async def test_what_did_not_open_is_not_closed() -> None:
         async with opening:
             raise AssertionError
     await opening.__aexit__(None, None, None)
+
+
+async def test_one_opening_for_one_block_at_a_time(thing: Thing, opening: Opening[Thing]) -> None:
+    async with opening:
+        with pytest.raises(LocalProtocolError, match="call again"):
+            async with opening:
+                pass
+    assert thing.closed == 1
+    async with opening:
+        pass
+    assert thing.closed == 2

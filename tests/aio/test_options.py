@@ -149,3 +149,16 @@ async def test_what_open_says_by_default(serve: Serve) -> None:
         assert remote.hostname == "127.0.0.1"
         assert remote.idle_time_out is None
         assert remote.properties["product"] == "uamqp"
+
+
+@pytest.mark.parametrize("name", [".bad", "a..b", "a" * 70, "a\0b"])
+def test_a_name_that_no_certificate_can_have(name: str) -> None:
+    with pytest.raises(AddressError, match="is not the host"):
+        connect("amqps://localhost", hostname=name)
+    # Elsewhere it is for the peer to know.
+    connect("amqp://localhost", hostname=name)
+
+
+def test_a_subprotocol_that_is_no_token() -> None:
+    with pytest.raises(AddressError, match="websocket_subprotocol is the name of one"):
+        connect("ws://localhost", websocket_subprotocol="a\r\nX: y")

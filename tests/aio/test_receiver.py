@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from uamqp.aio import Connection, IncomingDelivery, Manual, Receiver, connect
+from uamqp.aio import Connection, IncomingDelivery, Manual, OnDemand, Receiver, connect
 from uamqp.broker import Broker
 from uamqp.codec.definitions import Accepted, Error, Modified, Rejected, Released
 from uamqp.codec.values import Symbol
@@ -360,3 +360,21 @@ async def test_a_peer_that_sends_more_than_it_may(serve: Serve) -> None:
             await receiver.receive()
         assert caught.value.condition == "amqp:link:transfer-limit-exceeded"
         assert not caught.value.remote
+
+
+@pytest.mark.parametrize("number", [1.5, "1", None])
+async def test_numbers_that_are_none_change_nothing(connection: Connection, number: Any) -> None:
+    receiver = await connection.receiver("queue", credit=OnDemand())
+    with pytest.raises(TypeError, match="max must be a number of deliveries"):
+        await receiver.receive_many(number)
+    with pytest.raises(TypeError, match="credit must be a number of deliveries"):
+        receiver.flow(number)
+    sender = await connection.sender("queue")
+    await sender.send("message")
+    (delivery,) = await receiver.receive_many(1)
+    delivery.accept()
+
+
+async def test_a_size_of_nothing_is_refused(connection: Connection) -> None:
+    with pytest.raises(ValueError, match="max_message_size must be 1 byte or more, not 0"):
+        await connection.receiver("queue", max_message_size=0)

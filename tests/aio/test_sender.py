@@ -656,3 +656,19 @@ async def test_round_trip_after_everything(connection: Connection) -> None:
     with pytest.raises(BatchFailed):
         await sender.send_many([UNENCODABLE])
     await sender.send(b"x")
+
+
+@pytest.mark.parametrize("body", ["abc", b"abc", bytearray(b"abc"), memoryview(b"abc")])
+async def test_one_body_is_not_several_messages(connection: Connection, body: Any) -> None:
+    sender = await connection.sender("queue")
+    with pytest.raises(TypeError, match="see send"):
+        await sender.send_many(body)
+
+
+async def test_a_time_out_below_nothing_is_refused_before_anything_is_sent(
+    broker: Broker, connection: Connection
+) -> None:
+    sender = await connection.sender("queue")
+    with pytest.raises(ValueError, match=r"timeout must be 0 seconds or more, not -5"):
+        await sender.send("message", timeout=-5)
+    assert nothing_is_left(connection, sender)

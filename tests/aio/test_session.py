@@ -344,3 +344,10 @@ async def test_the_name_of_a_link_that_was_refused(serve: Serve) -> None:
         server.peer.thaw()
         await eventually(lambda: not session._endpoint.links)
         await session.sender("q", name="x")
+
+
+@pytest.mark.parametrize("terms", [{"handle_max": -1}, {"handle_max": 2**32}, {"incoming_window": -1}])
+async def test_terms_that_cannot_be_take_no_channel(connection: Connection, terms: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be 0 to 4294967295"):
+        await connection.session(**terms)
+    assert not connection._engine.sessions

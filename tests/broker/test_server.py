@@ -22,6 +22,7 @@ from uamqp.exceptions import (
     AuthenticationError,
     ConnectionClosed,
     ConnectionLost,
+    LocalProtocolError,
     Rejected,
 )
 from uamqp.transport.tls import client_context
@@ -417,3 +418,30 @@ def test_finding_nodes() -> None:
     assert broker.find("amqp://host") is None
     broker.delete("/q")
     assert broker.find("q") is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_frame_size": 100},
+        {"idle_timeout": -1},
+        {"channel_max": 70_000},
+        {"handle_max": -1},
+        {"link_credit": 200_000},
+        {"max_connections": 0},
+    ],
+)
+def test_terms_that_no_client_could_take(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
+        Broker(**options)
+
+
+def test_a_broker_that_does_not_run() -> None:
+    broker = Broker()
+    with pytest.raises(LocalProtocolError, match="websocket_port"):
+        _ = broker.websocket_url
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError, match=r"Broker\.running"):
+            broker.call(len, "abc")
+        with Broker.running() as broker:
+            assert broker.call(len, "abc") == 3

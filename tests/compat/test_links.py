@@ -572,3 +572,26 @@ async def test_the_error_of_a_refused_link_does_not_grow(broker: Broker) -> None
                 await sender.work_async() if depths else await sender.open_async()
             depths.append(len(caught.traceback))
         assert depths[1] == depths[2]
+
+
+async def test_a_message_that_waits_for_credit_is_taken_back_with_its_task() -> None:
+    async with peer_server(lambda: Peer(credit=0)) as server:
+        connection = ConnectionAsync(server.url)
+        session = SessionAsync(connection)
+        sender = MessageSenderAsync(session, "here", "q")
+        await sender.open_async()
+        message = Message("message")
+        sending = asyncio.create_task(sender.send_async(message))
+        await eventually(lambda: message.state is MessageState.WaitingForSendAck)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert message.state is MessageState.WaitingToBeSent
+        server.peer.receiver.flow(10)
+        assert await sender.send_async(message) is MessageState.SendComplete
+        await eventually(lambda: len(server.peer.messages) == 1)
+        for timeout in (float("nan"), "1"):
+            with pytest.raises((ValueError, TypeError)):
+                await sender.send_async(Message("not sent"), timeout=timeout)  # type: ignore[arg-type]
+        assert len(server.peer.messages) == 1
+        await connection.destroy_async()

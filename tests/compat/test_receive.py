@@ -1118,3 +1118,14 @@ async def test_an_iteration_that_fails_closes_the_client(stays: bool) -> None:
             await waiting
         assert (client._connection is not None) is stays
         await client.close_async()
+
+
+@RECEIVERS
+async def test_what_is_no_function_and_no_number(kind: type[ReceiveClientAsync], broker: Broker) -> None:
+    client = kind(f"{broker.url}/q")
+    for nothing in (None, 5):
+        with pytest.raises(TypeError, match="a function for the messages is needed"):
+            await call(client, "receive_messages", nothing)
+    with pytest.raises(ValueError, match="must be 1 or more, not -1"):
+        await call(client, "receive_message_batch", -1)
+    await call(client, "close")

@@ -17,7 +17,8 @@ from uamqp import BatchMessage, Message, SendClient, errors, exceptions
 from uamqp.address import Target
 from uamqp.async_ops import ConnectionAsync, SendClientAsync
 from uamqp.broker import Broker
-from uamqp.codec.definitions import RELEASED, Accepted, Modified, Rejected
+from uamqp.codec.definitions import RELEASED, Accepted, Error, Modified, Rejected
+from uamqp.codec.values import Symbol
 from uamqp.constants import ErrorCodes, MessageSendResult, MessageState, SenderSettleMode
 from uamqp.engine.delivery import IncomingDelivery
 
@@ -991,3 +992,30 @@ async def test_one_after_another_and_one_that_is_too_large() -> None:
         await client.send_message_async(Message(b"two"))
         assert len(server.peer.messages) == 2
         assert not client.messages_pending()
+
+
+@pytest.mark.parametrize("body", ["hello", b"hello"])
+async def test_one_body_is_no_batch(body: Any) -> None:
+    client = SendClientAsync("amqp://localhost/q")
+    with pytest.raises(TypeError, match="several messages are needed"):
+        await client.send_message_batch_async(body)
+
+
+@pytest.mark.parametrize("decide", [lambda error: 1 / 0, lambda error: 5, lambda error: None])
+async def test_a_function_that_cannot_decide_makes_an_error_final(decide: Any) -> None:
+    """It ends the message that it is about, and no other."""
+
+    class Refusing(Peer):
+        def on_message(self, delivery: IncomingDelivery) -> None:
+            first = len(self.messages) == 1
+            delivery.settle(Rejected(error=Error(Symbol("com.x:busy"))) if first else Accepted())
+
+    async with peer_server(Refusing) as server:
+        client = SendClientAsync(f"{server.url}/q", error_policy=errors.ErrorPolicy(on_error=decide))
+        with pytest.raises(errors.ClientMessageError):
+            await client.send_message_async(Message("a"))
+        second = Message("b")
+        await client.send_message_async(second)
+        assert second.state is MessageState.SendComplete
+        assert client.pending_messages == []
+        await client.close_async()

@@ -11,7 +11,7 @@ from uamqp.codec.values import Symbol
 from uamqp.engine.session import SessionEndpoint
 from uamqp.engine.settlement import ACCEPTED_STATE
 from uamqp.engine.states import SessionState
-from uamqp.exceptions import LocalProtocolError, SessionEnded
+from uamqp.exceptions import EncodeError, LocalProtocolError, SessionEnded
 
 from .wire import Wire
 
@@ -645,3 +645,13 @@ def test_a_transfer_from_a_receiver_in_a_rare_form() -> None:
     wire.sender(session, credit=1)
     receive(wire, Transfer(handle=0, delivery_id=0, delivery_tag=b"t", resume=True), BODY)
     ended_with(wire, session, "amqp:session:errant-link")
+
+
+def test_a_begin_that_cannot_be_encoded_takes_no_channel() -> None:
+    wire = Wire().open()
+    for _ in range(2):
+        session = wire.client.session()
+        assert session.channel == 0
+        with pytest.raises(EncodeError):
+            session.begin(handle_max=-1)
+        assert session.state is SessionState.UNMAPPED

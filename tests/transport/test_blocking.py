@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import select
@@ -18,11 +19,12 @@ import pytest
 from uamqp import aio
 from uamqp.aio.connection import open_connection
 from uamqp.aio.options import connection_options
+from uamqp.aio.recovery import Happening
 from uamqp.broker import Broker
 from uamqp.engine.connection import EMPTY_FRAME
 from uamqp.engine.link import LinkEndpoint
 from uamqp.exceptions import ConnectionLost, InDoubt, LocalProtocolError, NotSent, OperationTimeout
-from uamqp.sync import Connection, Message, OnDemand, Token, connect
+from uamqp.sync import Connection, Message, OnDemand, Recovery, RecoveryEvent, Token, connect
 from uamqp.transport import blocking, event_loop, stream_opening
 from uamqp.transport.address import parse_url
 from uamqp.transport.blocking import BlockingDriver
@@ -811,3 +813,44 @@ def test_a_thread_that_follows_is_in_no_step() -> None:
 
 async def nested(driver: BlockingDriver, waiter: Any) -> None:
     await driver.wait(waiter, BOUND)
+
+
+def test_a_connection_that_is_forgotten_leaves_no_descriptor(broker: Broker) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.warns(ResourceWarning):
+        for _ in range(3):
+            connect(broker.url, timeout=BOUND).sender("queue")
+        gc.collect()
+    wait_until(lambda: broker.connections == 0)
+    # The broker, whose ends are counted too, is in this process.
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+def test_a_time_out_longer_than_sockets_know(broker: Broker) -> None:
+    with connect(broker.url, connect_timeout=float("inf")) as connection:
+        round_trip(connection)
+    with connect(broker.url, connect_timeout=1e10) as connection:
+        round_trip(connection)
+
+
+@pytest.mark.parametrize("where", ["another thread", "the watch"])
+def test_an_exit_where_it_would_end_another_thread_only(where: str) -> None:
+    """It is told as what ended the connection; the thread of the watch lives on."""
+    happened: list[Happening] = []
+
+    def exit(event: RecoveryEvent) -> None:
+        happened.append(event.what)
+        if event.what is Happening.FAILED:
+            raise SystemExit(3)
+
+    with Broker.running() as broker:
+        connection = connect(broker.url, timeout=BOUND, recovery=Recovery(1, 0.01, 0.01, on_event=exit))
+        receiver = connection.receiver("queue")
+    if where == "another thread":
+        with pytest.raises((ConnectionLost, SystemExit)):
+            receiver.receive(timeout=BOUND)
+    else:
+        wait_until(lambda: Happening.FAILED in happened or connection._driver.keep_alive() is not None)
+    assert happened.count(Happening.FAILED) == 1
+    assert any(thread.name == "uamqp-heartbeat" for thread in threading.enumerate())
+    connection.close()

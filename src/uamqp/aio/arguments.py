@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import isnan
+from math import inf, isnan
 from numbers import Real
 from operator import index
 from typing import Any, SupportsIndex, cast
@@ -18,17 +18,22 @@ def expect(name: str, value: object, kind: type | tuple[type, ...], meaning: str
         raise TypeError(f"{name} must be {meaning}, not {type(value).__name__}")
 
 
-def expect_seconds(name: str, value: object) -> None:
-    """Raise TypeError or ValueError where an argument is no number of seconds."""
+def expect_seconds(name: str, value: object, least: float = -inf) -> None:
+    """Raise TypeError or ValueError where an argument is no number of seconds, or not so many."""
     expect(name, value, (int, float, Real), "a number of seconds")
     if isnan(cast(float, value)):
         raise ValueError(f"{name} must be a number of seconds, and not nan")
+    if cast(float, value) < least:
+        raise ValueError(f"{name} must be {least} seconds or more, not {value}")
 
 
-def whole(name: str, value: SupportsIndex, meaning: str) -> int:
-    """An argument that is a whole number, of whatever kind."""
+def whole(name: str, value: SupportsIndex, meaning: str, most: int | None = None) -> int:
+    """An argument that is a whole number, of whatever kind; with `most`, one from 0 to that."""
     expect(name, value, SupportsIndex, meaning)
-    return index(value)
+    number = index(value)
+    if most is not None and not 0 <= number <= most:
+        raise ValueError(f"{name} must be 0 to {most}, not {number}")
+    return number
 
 
 def symbols(name: str, values: Iterable[str]) -> tuple[Symbol, ...]:

@@ -18,6 +18,7 @@ from ..engine.observer import Observer
 from ..engine.receiver import ReceiverEndpoint
 from ..engine.sasl import Mechanism, SaslClient
 from ..engine.sender import SenderEndpoint
+from ..engine.serial import MASK
 from ..engine.session import SessionEndpoint
 from ..engine.settings import ConnectionSettings
 from ..engine.states import ConnectionState
@@ -122,9 +123,12 @@ def connect(
 
     Raises:
         AddressError: the URL, the proxy or a TLS file cannot be used, or a package is missing; nothing was sent.
+        ValueError, TypeError: another argument is out of range, or not of its kind.
+        EncodeError: `properties`, `container_id` and `hostname` are too large for the first frame together.
         AuthenticationError: the peer, or the proxy, does not accept the credentials.
         ConnectionLost: the peer cannot be reached, or went away.
         ConnectionClosed: the peer refused the connection.
+        RemoteProtocolError: the peer does not speak AMQP 1.0, or breaks its rules.
         OperationTimeout: it took too long.
     """
     options = connection_options(
@@ -346,9 +350,15 @@ class Connection(Observer):
             incoming_window: transfers that the peer may have under way.
             handle_max: links that the session may have, less one.
             timeout: seconds for the peer's answer.
+
+        Raises:
+            OperationTimeout: the peer did not answer in time.
+            SessionEnded, ConnectionEnded: the peer refused the session, or the connection ended.
+            LocalProtocolError: the connection has as many sessions as it may have.
+            ValueError, TypeError: an argument is out of range, or not of its kind.
         """
-        incoming_window = whole("incoming_window", incoming_window, "a number of transfers")
-        handle_max = whole("handle_max", handle_max, "a number")
+        incoming_window = whole("incoming_window", incoming_window, "a number of transfers", MASK)
+        handle_max = whole("handle_max", handle_max, "a number", MASK)
         return Opening(
             lambda: self._persist(lambda seconds: self._begin(incoming_window, handle_max, seconds), timeout)
         )
@@ -519,7 +529,7 @@ class Connection(Observer):
         if isinstance(timeout, Default):
             return self._options.timeout
         if timeout is not None:
-            expect_seconds("timeout", timeout)
+            expect_seconds("timeout", timeout, least=0)
         return timeout
 
     # -- Observer ------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..exceptions import LocalProtocolError
+
 
 class Closable(Protocol):
     """What can be opened this way can be closed."""
@@ -33,6 +35,8 @@ class Opening(Generic[T]):
         return self._open().__await__()
 
     async def __aenter__(self) -> T:
+        if self._opened is not None:
+            raise LocalProtocolError("this was opened by a block that is not left yet; call again for another one")
         self._opened = opened = await self._open()
         return opened
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,8 @@ CONNECT_TIMEOUT: Final = 15.0
 IDLE_TIMEOUT: Final = 30.0
 #: The subprotocol asked for when a WebSocket is opened: the registered name of AMQP 1.0.
 WEBSOCKET_SUBPROTOCOL: Final = "amqp"
+#: A token of HTTP (RFC 9110, section 5.6.2).
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: Where traces of frames go.
 FRAMES: Final = logging.getLogger("uamqp.frames")
 #: Deliveries that a receiver lets the peer send ahead of the application.
@@ -180,6 +183,11 @@ def connection_options(
         raise ValueError("time-outs must be positive; idle_timeout may be None")
     place = endpoint if connect_to is None else replace(endpoint, host=connect_to[0], port=connect_to[1])
     check_place(place.host, place.port)
+    if hostname and endpoint.tls:
+        # It is the name that the certificate must have; elsewhere it may be anything that the peer knows.
+        check_place(hostname, place.port)
+    if websocket_subprotocol is not None and not _TOKEN.fullmatch(websocket_subprotocol):
+        raise AddressError(f"websocket_subprotocol is the name of one, such as amqp, not {websocket_subprotocol!r}")
     proxy = parse_proxy(proxy) if isinstance(proxy, str) else proxy
     if proxy is not None:
         check_proxy(proxy)

@@ -11,6 +11,7 @@ from ..engine.link import SENDER_SETTLE_SETTLED, LinkEndpoint
 from ..engine.receiver import ReceiverEndpoint
 from ..engine.states import LinkState, SessionState
 from ..exceptions import AMQPError, OperationTimeout
+from .arguments import whole
 from .credit import CreditPolicy, Manual
 from .link import Link
 from .options import DEFAULT, Timeout
@@ -118,6 +119,7 @@ class Receiver(Link):
         Raises:
             LinkDetached, SessionEnded, ConnectionEnded: the link is gone.
         """
+        max = whole("max", max, "a number of deliveries")
         if max < 1:
             raise ValueError(f"max must be at least 1, not {max}")
         if not self._queue and not await self._available(max, self._seconds(timeout)):
@@ -144,7 +146,7 @@ class Receiver(Link):
         With `drain` it sends what it has at hand and gives the rest of the credit back; `drain()` waits for that.
         While the link is being brought back, credit is noted, and given when it is back; draining raises the error.
         """
-        self._endpoint.flow(credit, drain=drain)
+        self._endpoint.flow(whole("credit", credit, "a number of deliveries"), drain=drain)
         # On a link that is being brought back this is all that it is given then.
         self._lost_credit = 0
 

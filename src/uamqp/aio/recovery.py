@@ -53,7 +53,7 @@ class RecoveryEvent:
 class Recovery:
     """What to do when the connection, a session or a link ends and nobody asked for that.
 
-    The first attempt to bring it back comes at once, the next ones after `initial_delay` seconds times 2, 4, 8…, up to
+    The first attempt to bring it back comes at once, the next ones after `initial_delay` seconds times 1, 2, 4…, up to
     `max_delay`; of each delay a random part is taken, so that many clients do not come back in step. Senders, receivers
     and sessions stay the same objects: what waits for them waits on, within its own time-out.
 
@@ -155,7 +155,8 @@ class Repair:
             # A policy of the application, say; whoever waits must hear of it.
             failure = LocalProtocolError(f"the connection cannot be brought back: {problem!r}")
             failure.__cause__ = problem
-            self._fail(failure)
+            if not self._stopped:
+                self._fail(failure)
             if not isinstance(problem, Exception):
                 raise
 

@@ -79,6 +79,8 @@ class Sender(Link):
         Raises:
             Rejected, Released, Modified: the outcome, where it is not accepted.
             EncodeError, MessageTooLarge: nothing was sent.
+            LinkDetached, SessionEnded, ConnectionEnded, TokenError: the link had ended before; LocalProtocolError
+                where it was closed here. Nothing was sent.
             NotSent: the link ended before it was sent, or (NotSentInTime) there was no credit in time.
             InDoubt: the connection, session or link ended before the outcome arrived, or (InDoubtInTime) it did not
                 arrive in time. Both of these are OperationTimeout, too.
@@ -160,6 +162,10 @@ class Sender(Link):
                 ended, the last of them was the last that was taken from `messages`.
             OperationTimeout: no progress in time; what was not sent was taken back.
         """
+        if isinstance(messages, (str, bytes, bytearray, memoryview)):
+            raise TypeError(
+                f"send_many takes several messages, and {type(messages).__name__} is the body of one: see send"
+            )
         batch = _Batch(self)
         seconds = self._seconds(timeout)
         try:

@@ -24,7 +24,7 @@ from ..engine.states import LinkState, SessionState
 from ..exceptions import AMQPError, OperationTimeout
 from ..transport.address import node_address
 from ..transport.driver import within
-from .arguments import expect, keyed, symbols
+from .arguments import expect, keyed, symbols, whole
 from .credit import CreditPolicy, Prefetch
 from .opening import Opening
 from .options import DEFAULT, PREFETCH, Timeout
@@ -147,6 +147,9 @@ class Session:
         Raises:
             LinkDetached: the peer refused; `condition` says why (``amqp:not-found`` and so on).
             OperationTimeout: the peer did not answer.
+            SessionEnded, ConnectionEnded: there is no session to attach in any more.
+            LocalProtocolError: the name is in use, or the session has as many links as it may have.
+            ValueError, TypeError, EncodeError: an argument is out of range, not of its kind, or cannot be sent.
         """
         mode = _mode(settle_mode, _SENDER_SETTLE_MODES)
         expect("name", name, (str, NoneType), "a str")
@@ -233,6 +236,9 @@ class Session:
         Raises:
             LinkDetached: the peer refused; `condition` says why (``amqp:not-found`` and so on).
             OperationTimeout: the peer did not answer.
+            SessionEnded, ConnectionEnded: there is no session to attach in any more.
+            LocalProtocolError: the name is in use, or the session has as many links as it may have.
+            ValueError, TypeError, EncodeError: an argument is out of range, not of its kind, or cannot be sent.
         """
         mode = _mode(settle_mode, _RECEIVER_SETTLE_MODES)
         remote_mode = _mode(sender_settle_mode, _SENDER_SETTLE_MODES)
@@ -246,6 +252,10 @@ class Session:
                 filter=keyed("filters", filters),
                 capabilities=symbols("capabilities", capabilities),
             )
+        max_message_size = whole("max_message_size", max_message_size, "a number of bytes")
+        if max_message_size < 1:
+            # To the peer, 0 would mean any size.
+            raise ValueError(f"max_message_size must be 1 byte or more, not {max_message_size}")
         policy = credit if credit is not None else Prefetch(prefetch)
         desired = symbols("desired_capabilities", desired_capabilities)
         termini = source, target or Target()

@@ -143,8 +143,10 @@ class ReceiveClientAsync(AMQPClientAsync):
         Messages are accepted after it returned, with `auto_complete`; where it raises, that is logged and the
         message goes back to the node as a failed delivery.
 
-        Raises RuntimeError where it is running on this client already.
+        Raises RuntimeError where it is running on this client already, TypeError where it is given no function.
         """
+        if not callable(on_message_received):
+            raise TypeError(f"a function for the messages is needed, not {type(on_message_received).__name__}")
         self._receive_for(on_message_received)
         self._streaming_receive = True
         try:
@@ -177,13 +179,15 @@ class ReceiveClientAsync(AMQPClientAsync):
             The messages; an empty list where none came in time.
 
         Raises:
-            ValueError: `max_batch_size` is more than `prefetch`.
+            ValueError: `max_batch_size` is more than `prefetch`, or negative.
             RuntimeError: `receive_messages_async` is running on this client.
             LinkDetach, AMQPConnectionError, AuthenticationException: the link cannot be attached, or is gone.
         """
         most = max_batch_size or self._prefetch
         if most > self._prefetch:
             raise ValueError(f"Maximum batch size {most} cannot be greater than the link prefetch {self._prefetch}.")
+        if most < 1:
+            raise ValueError(f"Maximum batch size must be 1 or more, not {most}.")
         patience = self._patience()
         if timeout:
             seconds = limit("timeout", timeout) / 1000

@@ -206,6 +206,8 @@ class SendClientAsync(AMQPClientAsync):
 
         Raises: as `queue_message` and `send_all_messages_async`.
         """
+        if isinstance(messages, str | bytes):
+            raise TypeError(f"several messages are needed, and {type(messages).__name__} is the body of one")
         made = [m if not isinstance(m, str | bytes) else Message(m, encoding=self._encoding) for m in messages]
         return await self._send(self._queue(made), close_on_done)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .. import address, constants, errors, exceptions
-from .._legacy import incoming, octets
+from .._legacy import incoming, limit, octets
 from .._signatures import also_in_order
 from ..aio.sender import Sender
 from ..codec.definitions import Modified, Rejected
@@ -116,9 +116,9 @@ class MessageSenderAsync(LinkAsync[Sender]):
             MessageSendFailed: the message is larger than the peer takes on this link; nothing was sent.
             ValueError: AMQP cannot carry the message; nothing was sent.
         """
+        seconds = limit("timeout", timeout) / 1000 or None
         sender = await self._usable()
         (single,) = message.gather()
-        seconds = timeout / 1000 if timeout else None
         with errors.translated(self.error_policy):
             delivery = self._start(sender, single)
         if callback is not None:
@@ -126,7 +126,13 @@ class MessageSenderAsync(LinkAsync[Sender]):
             sender._driver.spawn(self._report(single, delivery, seconds, callback), "report of a sent message")
             return MessageState.WaitingForSendAck
         single.state = MessageState.WaitingForSendAck
-        failure = await self._outcome(delivery, seconds)
+        try:
+            failure = await self._outcome(delivery, seconds)
+        except BaseException:
+            if delivery.link.withdraw(delivery):
+                # It was not sent, and will not be.
+                single.state = MessageState.WaitingToBeSent
+            raise
         finish(single, failure)
         if failure is not None:
             self.get_state()

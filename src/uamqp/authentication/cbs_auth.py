@@ -66,7 +66,7 @@ class CBSAuthMixin:
         token: the token, as bytes; None where there is none yet.
         expires_at: when it expires, in seconds since 1970-01-01 UTC.
         expires_in: how long it was good when it was made.
-        timeout: seconds for the answer of the peer.
+        timeout: seconds for the answer of the peer to each try.
     """
 
     audience: bytes
@@ -215,7 +215,7 @@ class SASTokenAuth(AMQPAuth, CBSAuthMixin):
         expires_at: until when it is good, in seconds since 1970-01-01 UTC.
         username, password: name and key to make new tokens with.
         port, verify, http_proxy, transport_type, encoding, use_tls: as in `AMQPAuth`.
-        timeout: seconds for the answer of the peer.
+        timeout: seconds for the answer of the peer to each try.
         retry_policy: what to do where the token is refused.
         token_type: the type of the token.
         hostname: the host name, by keyword.

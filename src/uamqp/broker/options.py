@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from math import inf
+from typing import Final, Literal
 
-from ..engine.limits import CHANNEL_MAX, HANDLE_MAX, MAX_FRAME_SIZE, MAX_MESSAGE_SIZE
+from ..engine.limits import (
+    CHANNEL_MAX,
+    HANDLE_MAX,
+    MAX_CREDIT,
+    MAX_FRAME_SIZE,
+    MAX_MESSAGE_SIZE,
+    MIN_MAX_FRAME_SIZE,
+)
+from ..engine.serial import MASK
 from .azure.options import Azure
 
 #: Checks a token put to ``$cbs``: its type, audience and text in; None accepts it, a text says why not.
 TokenCheck = Callable[[str, str, str], str | None]
+
+
+#: The least and the most of the numbers that go out to clients, or that clients could not do without.
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "max_connections": (1, inf),
+    "max_handshakes": (1, inf),
+    "handshake_timeout": (0.001, inf),
+    "max_frame_size": (MIN_MAX_FRAME_SIZE, MASK),
+    "channel_max": (0, 65_535),
+    "handle_max": (0, MASK),
+    "max_message_size": (1, inf),
+    "link_credit": (0, MAX_CREDIT),
+    "idle_timeout": (0.001, inf),
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +58,9 @@ class BrokerOptions:
         dead_letter: the queue for dead letters; None drops them.
         idle_timeout: seconds of silence that clients are allowed.
         token_check: for ``$cbs``; None accepts every token.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     personality: Azure | Literal["generic", "azure"] = "generic"
@@ -57,6 +83,12 @@ class BrokerOptions:
     dead_letter: str | None = None
     idle_timeout: float | None = 60.0
     token_check: TokenCheck | None = None
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} must be {least} to {most}, not {value}")
 
     @property
     def anonymous_allowed(self) -> bool:

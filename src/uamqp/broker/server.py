@@ -16,7 +16,7 @@ from ..engine.connection import ConnectionEndpoint
 from ..engine.errors import CONNECTION_FORCED, NOT_ALLOWED, RESOURCE_LIMIT_EXCEEDED, wire_error
 from ..engine.sasl import SaslServer, parse_plain
 from ..engine.settings import ConnectionSettings
-from ..exceptions import AddressError
+from ..exceptions import AddressError, LocalProtocolError
 from ..transport.address import Endpoint, is_loopback
 from ..transport.event_loop import EventLoopDriver
 from ..transport.tls import Path, server_context
@@ -171,14 +171,19 @@ class Broker:
             broker._loop = loop
             yield broker
         finally:
+            broker._loop = None
             asyncio.run_coroutine_threadsafe(broker.stop(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call something of a broker that is `running` in its own thread, and return what it returns."""
-        assert self._loop is not None
+        """Call something of a broker that is `running` in its own thread, and return what it returns.
+
+        Raises LocalProtocolError where it does not run.
+        """
+        if self._loop is None:
+            raise LocalProtocolError("the broker does not run in a thread of its own: see Broker.running")
 
         async def run() -> Any:
             return function(*args)
@@ -192,8 +197,9 @@ class Broker:
 
     @property
     def websocket_url(self) -> str:
-        """Where clients connect by WebSocket; only with `websocket_port`."""
-        assert self.websocket_port is not None
+        """Where clients connect by WebSocket; only with `websocket_port`, else LocalProtocolError is raised."""
+        if self.websocket_port is None:
+            raise LocalProtocolError("the broker does not listen on WebSocket: give it a websocket_port")
         return str(Endpoint(self.host, self.websocket_port, self._context is not None, websocket=True))
 
     @property

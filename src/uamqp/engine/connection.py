@@ -653,18 +653,24 @@ class ConnectionEndpoint:
     def _send_sasl(self, performative: Composite) -> None:
         data = frame(0, performative.encode(), _SASL_FRAME)
         if len(data) > PRE_OPEN_FRAME_SIZE:
-            raise LocalProtocolError(f"the credentials make a SASL frame of {len(data)} bytes")
+            raise AuthenticationError(
+                f"the credentials make a SASL frame of {len(data)} bytes, and {PRE_OPEN_FRAME_SIZE} are the most"
+            )
         self.write(data)
 
     def _on_sasl(self, performative: Composite) -> None:
         sasl = self._sasl
         assert sasl is not None
         answer = sasl.receive(performative)
+        error = sasl.error
         if answer is not None:
-            self._send_sasl(answer)
-        if sasl.error is not None:
+            try:
+                self._send_sasl(answer)
+            except AuthenticationError as problem:
+                error = problem
+        if error is not None:
             self.closed = True
-            self._ended(sasl.error)
+            self._ended(error)
         elif sasl.done and not self.server:
             self._send_header()
             self.open()
@@ -818,7 +824,12 @@ class ConnectionEndpoint:
     def _ended(self, error: AMQPError | None) -> None:
         if self.error is not None:
             return
-        self.error = error or ConnectionClosed("the connection is closed")
+        if error is None:
+            self.error = ConnectionClosed("the connection is closed")
+            # Who closed it himself need not try again.
+            self.error.retryable = False
+        else:
+            self.error = error
         self._discarding = True
         # Before anybody is told: what one link gives back must not go out on another.
         self.paused = True

@@ -113,7 +113,7 @@ class OutgoingDelivery:
             )
         return InDoubt(f"the receiver settled the message with the state {state!r}", remote=True)
 
-    def __await__(self) -> Generator[Any, Any, None]:
+    def __await__(self) -> Generator[Any, Any, OutgoingDelivery]:
         return self.link.owner_wait(self)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:

@@ -243,7 +243,7 @@ class ReceiverEndpoint(LinkEndpoint):
             f"a delivery of {size} bytes or more on the link {self.name!r}, which takes {self.max_message_size}",
         )
 
-    def on_flow(self, delivery_count: int, available: int) -> None:
+    def on_flow(self, delivery_count: int) -> None:
         """The sender's view of the link: how far it has come, having used or given back credit (spec 2.6.7)."""
         if delivery_count >= 0 and delivery_count != self.delivery_count:
             ahead = distance(self.delivery_count, delivery_count)

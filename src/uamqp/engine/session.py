@@ -143,10 +143,7 @@ class SessionEndpoint:
 
     def begin(self, *, incoming_window: int = INCOMING_WINDOW, handle_max: int = HANDLE_MAX) -> None:
         """Send begin: ask for the session, or answer the peer's."""
-        self.state = self._next(Event.SEND_OPEN)
-        self.incoming_window = incoming_window
-        self.handle_max = handle_max
-        self.incoming_limit = (self.next_incoming_id + incoming_window) & MASK
+        state = self._next(Event.SEND_OPEN)
         begin = Begin(
             remote_channel=None if self.remote_channel < 0 else self.remote_channel,
             next_outgoing_id=self.next_outgoing_id,
@@ -154,7 +151,16 @@ class SessionEndpoint:
             outgoing_window=OUTGOING_WINDOW,
             handle_max=handle_max,
         )
-        self.connection.send(self.channel, begin)
+        try:
+            self.connection.send(self.channel, begin)
+        except BaseException:
+            # Nothing was sent: the channel is free again.
+            self.connection.forget(self)
+            raise
+        self.state = state
+        self.incoming_window = incoming_window
+        self.handle_max = handle_max
+        self.incoming_limit = (self.next_incoming_id + incoming_window) & MASK
 
     def end(self, error: Error | None = None) -> None:
         """Send end; its links are of no more use. Does nothing where the session ended."""
@@ -521,21 +527,21 @@ class SessionEndpoint:
             if link is None:
                 raise self._unattached(handle)
             if link.state not in (LinkState.DETACH_SENT, LinkState.ENDED):
-                self._on_link_flow(link, delivery_count, credit, drain, available)
+                self._on_link_flow(link, delivery_count, credit, drain)
         elif delivery_count >= 0 or credit >= 0 or available >= 0 or drain:
             raise SessionViolation(INVALID_FIELD, "flow with link state and no handle")
         self.pump()
         if echo and self.state is SessionState.MAPPED:
             self.send_flow(link)
 
-    def _on_link_flow(self, link: LinkEndpoint, delivery_count: int, credit: int, drain: bool, available: int) -> None:
+    def _on_link_flow(self, link: LinkEndpoint, delivery_count: int, credit: int, drain: bool) -> None:
         if isinstance(link, SenderEndpoint):
             if credit >= 0:
                 link.on_flow(delivery_count, credit, drain)
         else:
             assert isinstance(link, ReceiverEndpoint)
             try:
-                link.on_flow(delivery_count, available)
+                link.on_flow(delivery_count)
             except LinkViolation as violation:
                 link.fail(violation.condition, violation.description)
 

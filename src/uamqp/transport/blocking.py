@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, LocalProtocolError
-from .driver import BackgroundTask, Deadlines, Driver, Waiter
+from .driver import LONGEST_WAIT, BackgroundTask, Deadlines, Driver, Waiter
 from .pieces import INBOX, READ_SIZE, pieces_of
 from .stream_opening import StreamOpening
 from .tunnel import SocketTunnel
@@ -38,8 +38,6 @@ T = TypeVar("T")
 _BUFFERED: Final = (ssl.SSLSocket, SocketTunnel)
 #: Bytes that may wait for the socket before the engine is told to wait.
 _HIGH_WATER: Final = 1024 * 1024
-#: Seconds that nobody sleeps beyond without looking at the clock; longer ones do not fit into a call of `poll`.
-_LONGEST_WAIT: Final = 86_400.0
 #: Seconds after which a call looks first what came while nobody did.
 _UNSEEN: Final = 0.05
 #: Seconds for which who has just written looks for the answer before it sleeps. A peer that is near answers in less
@@ -230,6 +228,12 @@ class BlockingDriver(Driver):
         self._polled: tuple[object, int, bool] | None = None
         self._to_close: list[socket.socket | SocketTunnel | int] = []
 
+    def __del__(self) -> None:
+        # Forgotten without having been closed; the stream closes itself.
+        if self._wakeup_read >= 0:
+            os.close(self._wakeup_read)
+            os.close(self._wakeup_write)
+
     # -- the face of `uamqp.sync` --------------------------------------------------------------------------------
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -324,8 +328,9 @@ class BlockingDriver(Driver):
                 if self._leader is None:
                     self._turn()
                     self._finish_step()
-            except Exception as error:
-                # Whoever uses the connection next is told.
+            except BaseException as error:
+                # Whoever uses the connection next is told. The thread is not the program's, so it is not for an exit to
+                # end it.
                 self._stop(None, error)
             finally:
                 self._lock.release()
@@ -523,6 +528,20 @@ class BlockingDriver(Driver):
 
     def _finish_step(self) -> None:
         """Something happened: let the tasks beside the calls go on, write what came of it, tell the other threads."""
+        try:
+            self._step_tasks()
+        finally:
+            # Also where one of them was interrupted, or wants the program to exit.
+            self._write()
+            self._wake_others()
+        if self._leader is None:
+            if self._tasks and self._timers:
+                # Perhaps nobody will wait here who would see to it.
+                WATCH.expect(self._timers[0].when)
+            elif self._socket is None and not self._may_connect:
+                self._drop_pipe()
+
+    def _step_tasks(self) -> None:
         # One of them may wake another that had its turn already.
         while self._tasks and (ready := [task for task in self._tasks if task.can_go_on()]):
             try:
@@ -535,14 +554,6 @@ class BlockingDriver(Driver):
                         raise task.error
             finally:
                 self._tasks = [task for task in self._tasks if not task.done]
-        self._write()
-        self._wake_others()
-        if self._leader is None:
-            if self._tasks and self._timers:
-                # Perhaps nobody will wait here who would see to it.
-                WATCH.expect(self._timers[0].when)
-            elif self._socket is None and not self._may_connect:
-                self._drop_pipe()
 
     def _call_outside(self, outside: Outside) -> None:
         """Make the call that a task wants, in another thread: the one whose step this was has a task of its own."""
@@ -553,7 +564,8 @@ class BlockingDriver(Driver):
             with self._lock:
                 try:
                     self._finish_step()
-                except Exception as error:
+                except BaseException as error:
+                    # An exit would end this thread only, and nobody would hear of it.
                     self._stop(None, error)
                 if self._leader is not None:
                     # There may be another stream now, or a timer that it does not know of.
@@ -565,8 +577,8 @@ class BlockingDriver(Driver):
         while self._timers and self._timers[0].callback is None:
             heappop(self._timers)
         if not self._timers:
-            return _LONGEST_WAIT
-        return min(max(0.0, self._timers[0].when - time.monotonic()), _LONGEST_WAIT)
+            return LONGEST_WAIT
+        return min(max(0.0, self._timers[0].when - time.monotonic()), LONGEST_WAIT)
 
     def _run_timers(self) -> None:
         now = time.monotonic()

@@ -59,6 +59,9 @@ def within(timeout: float | None) -> str:
     return f"within {round(timeout or 0.0, 2):g} s"
 
 
+#: Seconds that nobody sleeps or tries beyond without looking at the clock; longer ones do not fit into calls of the
+#: system.
+LONGEST_WAIT: Final = 86_400.0
 #: Seconds for an address of a host that does not answer, as long as there is another one to try.
 ADDRESS_PATIENCE: Final = 2.0
 #: Durations that may keep their timer while nobody waits: more are used by nobody but who computes them anew each time.

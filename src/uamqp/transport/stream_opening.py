@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import AMQPError, ConnectionLost, OperationTimeout
-from .driver import ADDRESS_PATIENCE
+from .driver import ADDRESS_PATIENCE, LONGEST_WAIT
 from .http import MAX_HEAD
 from .proxy import http_connect, socks_connect_blocking
 from .tunnel import SocketTunnel, set_timeout
@@ -145,7 +145,7 @@ class _Timely:
 def _connect_to(family: Sequence[int], address: Any, timeout: float) -> socket.socket:
     stream = socket.socket(*family)
     try:
-        stream.settimeout(max(0.001, timeout))
+        stream.settimeout(min(max(0.001, timeout), LONGEST_WAIT))
         stream.connect(address)
     except BaseException:
         stream.close()

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from .driver import LONGEST_WAIT
+
 if TYPE_CHECKING:
     from .layers import Layer
 
@@ -238,4 +240,4 @@ def set_timeout(stream: socket.socket, deadline: float) -> None:
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError("timed out")
-    stream.settimeout(left)
+    stream.settimeout(min(left, LONGEST_WAIT))
