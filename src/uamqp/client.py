@@ -312,7 +312,7 @@ class ReceiveClient(AMQPClient, ReceiveClientAsync):
             try:
                 last = messages.current_message
                 if last is not None and messages.auto_complete:
-                    last.accept()
+                    messages._accept(last)
             finally:
                 messages._leave()
                 if self._shutdown_after_timeout:

@@ -521,8 +521,7 @@ def test_a_generator_that_is_closed_late_leaves_the_client_in_order(broker: Brok
     assert bodies([next(messages)]) == [b"a"]
     assert not client.auto_complete
     client.close()
-    with pytest.raises(RuntimeError, match="the link has ended"):
-        messages.close()
+    messages.close()
     assert client.auto_complete
 
 

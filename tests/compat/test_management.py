@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -220,3 +221,15 @@ def test_blocking(running: Broker) -> None:
         operation = MgmtOperation(session)
         assert operation.execute(b"READ", b"queue", read()).status == 200
         operation.destroy()
+
+
+def test_a_function_that_is_told_of_the_answer_does_not_hold_up_others(running: Broker) -> None:
+    """It waits for another thread that asks over the same connection."""
+    with AMQPClient(f"{running.url}/q") as client:
+
+        def told(status: int, message: Message, text: bytes) -> Any:
+            with ThreadPoolExecutor(1) as other:
+                return other.submit(client.mgmt_request, read(), b"READ", op_type=b"queue").result(BOUND)
+
+        answer = client.mgmt_request(read(), b"READ", op_type=b"queue", callback=told)
+        assert answer.get_data()[b"name"] == b"q"

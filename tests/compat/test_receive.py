@@ -1129,3 +1129,13 @@ async def test_what_is_no_function_and_no_number(kind: type[ReceiveClientAsync],
     with pytest.raises(ValueError, match="must be 1 or more, not -1"):
         await call(client, "receive_message_batch", -1)
     await call(client, "close")
+
+
+async def test_a_loop_whose_client_is_closed_in_it_ends(full: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    client = ReceiveClientAsync(f"{full.url}/queue")
+    count = 0
+    async for _ in client.receive_messages_iter_async():
+        count += 1
+        await client.close_async()
+    assert count == 1
+    assert "disposition" in caplog.text

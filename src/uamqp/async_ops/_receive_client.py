@@ -500,7 +500,11 @@ class AsyncMessageIter(AsyncIterator[Message]):
     def _accept(self, message: Message) -> None:
         try:
             message.accept()
-        except RuntimeError:
+        except RuntimeError as error:
+            if self._client._shutdown:
+                # Who closed it in the middle of the loop wants no more messages; this one comes again.
+                self._client._log.warning("%s", error)
+                return
             handler = self._client.message_handler
             if handler is not None:
                 # The application did not ask for this, but for the next message.

@@ -151,7 +151,9 @@ class SessionAsync(LoopBound):
         if operations is None:
             operations = self._mgmt_links[node] = MgmtOperationAsync(self, target=node, **kwargs)
         status, answer, description = await operations.execute_async(operation, op_type, message, timeout=timeout)
-        return answer if callback is None else callback(status, answer, description)
+        if callback is None:
+            return answer
+        return await self.modern._driver.outside(callback, status, answer, description)
 
     async def destroy_async(self) -> None:
         """End the session and its links; safe to call twice. The connection lives on."""
