@@ -376,5 +376,5 @@ async def test_numbers_that_are_none_change_nothing(connection: Connection, numb
 
 
 async def test_a_size_of_nothing_is_refused(connection: Connection) -> None:
-    with pytest.raises(ValueError, match="max_message_size must be 1 byte or more, not 0"):
+    with pytest.raises(ValueError, match="max_message_size must be at least 1, not 0"):
         await connection.receiver("queue", max_message_size=0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import itertools
 import os
 import select
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -288,11 +290,16 @@ def test_threads_that_wait_sleep(connection: Connection, monkeypatch: pytest.Mon
 
 
 def test_only_an_answer_is_looked_for(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "_LOOKING", 0.000_2)
     receiver = connection.receiver("q")
     polls = Polls(monkeypatch)
+    # A look takes 50 µs on this clock.
+    connection._driver.now = partial(next, itertools.count(time.monotonic(), 0.000_05))
+    connection._driver._rests = 0
     with pytest.raises(OperationTimeout):
         receiver.receive(timeout=0.1)
-    # Credit was written before.
+    # Perhaps credit was written before; looking has an end.
+    assert polls.looks <= 5
     polls.looks = 0
     with pytest.raises(OperationTimeout):
         receiver.receive(timeout=0.1)
@@ -836,21 +843,28 @@ def test_a_time_out_longer_than_sockets_know(broker: Broker) -> None:
 @pytest.mark.parametrize("where", ["another thread", "the watch"])
 def test_an_exit_where_it_would_end_another_thread_only(where: str) -> None:
     """It is told as what ended the connection; the thread of the watch lives on."""
-    happened: list[Happening] = []
+    told: list[tuple[Happening, str]] = []
+    # The watch hears of the end of the stream; where connecting ends, another thread goes on.
+    fatal = Happening.FAILED if where == "another thread" else Happening.INTERRUPTED
 
     def exit(event: RecoveryEvent) -> None:
-        happened.append(event.what)
-        if event.what is Happening.FAILED:
+        told.append((event.what, threading.current_thread().name))
+        if event.what is fatal:
             raise SystemExit(3)
 
+    recovery = Recovery(1, 0.01, 0.01, on_event=exit)
     with Broker.running() as broker:
-        connection = connect(broker.url, timeout=BOUND, recovery=Recovery(1, 0.01, 0.01, on_event=exit))
+        connection = connect(broker.url, timeout=BOUND, idle_timeout=0.5, recovery=recovery)
         receiver = connection.receiver("queue")
     if where == "another thread":
-        with pytest.raises((ConnectionLost, SystemExit)):
+        # Which thread it is that goes on is a race; where it is this one, the exit is its own.
+        with pytest.raises((ConnectionLost, SystemExit)) as raised:
             receiver.receive(timeout=BOUND)
+        here = (fatal, threading.current_thread().name) in told
+        assert raised.type is (SystemExit if here else ConnectionLost)
     else:
-        wait_until(lambda: Happening.FAILED in happened or connection._driver.keep_alive() is not None)
-    assert happened.count(Happening.FAILED) == 1
+        wait_until(lambda: any(what is Happening.FAILED for what, _ in told))
+        assert (fatal, "uamqp-heartbeat") in told
+    assert [what for what, _ in told].count(Happening.FAILED) == 1
     assert any(thread.name == "uamqp-heartbeat" for thread in threading.enumerate())
     connection.close()

@@ -27,12 +27,17 @@ def expect_seconds(name: str, value: object, least: float = -inf) -> None:
         raise ValueError(f"{name} must be {least} seconds or more, not {value}")
 
 
-def whole(name: str, value: SupportsIndex, meaning: str, most: int | None = None) -> int:
-    """An argument that is a whole number, of whatever kind; with `most`, one from 0 to that."""
+def whole(name: str, value: SupportsIndex, meaning: str, least: int | None = None, most: int | None = None) -> int:
+    """An argument that is a whole number, of whatever kind, from `least` to `most` where these are given.
+
+    Raises:
+        TypeError, ValueError: it is no such number.
+    """
     expect(name, value, SupportsIndex, meaning)
     number = index(value)
-    if most is not None and not 0 <= number <= most:
-        raise ValueError(f"{name} must be 0 to {most}, not {number}")
+    if (least is not None and number < least) or (most is not None and number > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"{name} must be {bounds}, not {number}")
     return number
 
 

@@ -357,8 +357,8 @@ class Connection(Observer):
             LocalProtocolError: the connection has as many sessions as it may have.
             ValueError, TypeError: an argument is out of range, or not of its kind.
         """
-        incoming_window = whole("incoming_window", incoming_window, "a number of transfers", MASK)
-        handle_max = whole("handle_max", handle_max, "a number", MASK)
+        incoming_window = whole("incoming_window", incoming_window, "a number of transfers", 0, MASK)
+        handle_max = whole("handle_max", handle_max, "a number", 0, MASK)
         return Opening(
             lambda: self._persist(lambda seconds: self._begin(incoming_window, handle_max, seconds), timeout)
         )

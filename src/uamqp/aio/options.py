@@ -155,8 +155,8 @@ def connection_options(
     expect("proxy", proxy, (str, Proxy, NoneType), "a URL, such as http://host:port")
     expect("recovery", recovery, (Recovery, NoneType), "a Recovery, such as Recovery()")
     expect("allow_plaintext_credentials", allow_plaintext_credentials, bool, "True or False")
-    max_frame_size = whole("max_frame_size", max_frame_size, "a number of bytes")
-    channel_max = whole("channel_max", channel_max, "a number")
+    max_frame_size = whole("max_frame_size", max_frame_size, "a number of bytes", MIN_MAX_FRAME_SIZE)
+    channel_max = whole("channel_max", channel_max, "a number", 0, 65_535)
     expect_seconds("timeout", timeout)
     expect_seconds("connect_timeout", connect_timeout)
     if idle_timeout is not None:
@@ -175,10 +175,6 @@ def connection_options(
         connect_to = connect_to[0], whole("the port of connect_to", connect_to[1], "a number")
     if trace and not isinstance(trace, bool) and not callable(trace):
         raise TypeError(f"trace must be True, or a function for the lines, not {type(trace).__name__}")
-    if max_frame_size < MIN_MAX_FRAME_SIZE:
-        raise ValueError(f"max_frame_size must be at least {MIN_MAX_FRAME_SIZE}, not {max_frame_size}")
-    if not 0 <= channel_max <= 65_535:
-        raise ValueError(f"channel_max must be 0 to 65535, not {channel_max}")
     if timeout <= 0 or connect_timeout <= 0 or (idle_timeout is not None and idle_timeout <= 0):
         raise ValueError("time-outs must be positive; idle_timeout may be None")
     place = endpoint if connect_to is None else replace(endpoint, host=connect_to[0], port=connect_to[1])

@@ -119,9 +119,7 @@ class Receiver(Link):
         Raises:
             LinkDetached, SessionEnded, ConnectionEnded: the link is gone.
         """
-        max = whole("max", max, "a number of deliveries")
-        if max < 1:
-            raise ValueError(f"max must be at least 1, not {max}")
+        max = whole("max", max, "a number of deliveries", 1)
         if not self._queue and not await self._available(max, self._seconds(timeout)):
             return []
         return self._take_many(max)

@@ -252,10 +252,8 @@ class Session:
                 filter=keyed("filters", filters),
                 capabilities=symbols("capabilities", capabilities),
             )
-        max_message_size = whole("max_message_size", max_message_size, "a number of bytes")
-        if max_message_size < 1:
-            # To the peer, 0 would mean any size.
-            raise ValueError(f"max_message_size must be 1 byte or more, not {max_message_size}")
+        # To the peer, 0 would mean any size.
+        max_message_size = whole("max_message_size", max_message_size, "a number of bytes", 1)
         policy = credit if credit is not None else Prefetch(prefetch)
         desired = symbols("desired_capabilities", desired_capabilities)
         termini = source, target or Target()
