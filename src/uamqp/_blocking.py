@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from threading import get_ident
 from typing import Any, Self, TypeVar
 
@@ -85,6 +85,9 @@ class Blocking(LoopBound):
 
     def _new_lock(self) -> ThreadLock:
         return ThreadLock()
+
+    async def _outside(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await Outside(function, arguments)  # type: ignore[no-any-return]
 
     def _check_loop(self) -> None:
         """There is none."""

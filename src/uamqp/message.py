@@ -72,8 +72,8 @@ class Message:
         idle_time: milliseconds on the client's clock at which it was queued.
         retries: how often it was sent again.
         delivery_no, delivery_tag: of a received message: delivery-id and delivery-tag.
-        on_send_complete: is called once with `MessageSendResult` and an exception, or None, when it was sent or failed.
-            In blocking code it must not wait for other threads: those that use the connection wait for it.
+        on_send_complete: a function or coroutine function that is called once with `MessageSendResult` and an
+            exception, or None, when it was sent or failed.
     """
 
     #: Of each message: Python is slow to read and write what the class has a member of an enum for.

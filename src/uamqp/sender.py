@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from . import address, constants, errors
@@ -55,8 +56,19 @@ class MessageSender(BlockingLink, MessageSenderAsync):
         )
 
     def send(self, message: Message, callback: Callable[..., Any] | None = None, timeout: float = 0) -> MessageState:
-        """Send one message. With a callback it returns at once, and `work` has it called when the outcome is there.
+        """Send one message. With a callback it returns at once; the callback is called at the end of a later call on
+        the connection (`work`, say), once the outcome is there.
 
         Arguments, result and errors are those of `MessageSenderAsync.send_async`.
         """
         return self._run(self.send_async(message, callback, timeout))
+
+    async def _call_back(self, report: Callable[[], Any]) -> None:
+        # This may run in any thread, and with the lock. The program gets it in a call of its own, as it always did.
+        self._driver().tell_later(partial(self._logged, report))
+
+    def _logged(self, report: Callable[[], Any]) -> None:
+        try:
+            report()
+        except Exception:
+            self._callback_failed()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,13 @@ async def tidy_loop() -> AsyncIterator[None]:
 async def broker(tidy_loop: None) -> AsyncIterator[Broker]:
     """A broker that lets in everybody."""
     async with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def running() -> Iterator[Broker]:
+    """The same for blocking code, in a thread of its own."""
+    with Broker.running() as broker:
         yield broker
 
 

@@ -101,7 +101,6 @@ class LinkAsync(LoopBound, Generic[L]):
                 self.get_state()
                 return
             await self._session.begin_async()
-            session = self._session.modern
             self._change_state(self._states.Opening)
             problem: BaseException | None = None
             try:
@@ -120,7 +119,7 @@ class LinkAsync(LoopBound, Generic[L]):
             return
         try:
             if isinstance(problem, errors.LinkDetach):
-                await self._session._tell_refused(session, problem)
+                await self._session._tell_refused(problem)
             raise problem
         finally:
             # Else it would hold itself, by its traceback.

@@ -339,9 +339,7 @@ class ReceiveClientAsync(AMQPClientAsync):
         if connection is None:
             # The client was closed, and its link with it: the message comes again.
             return
-        result = await connection.modern._driver.outside(interruptible, callback, message)
-        if hasattr(result, "__await__"):
-            await result
+        await self._call(interruptible, callback, message)
         if self._connection is connection or message.settled or self.auto_complete:
             self._keep(message)
 

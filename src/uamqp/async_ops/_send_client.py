@@ -18,7 +18,8 @@ from ..constants import MessageState, SenderSettleMode
 from ..engine.delivery import OutgoingDelivery
 from ..message import ALREADY_SETTLED, Message
 from ._client import ROUND, AMQPClientAsync, is_loop
-from .sender_async import MessageSenderAsync, finish, timed_out
+from ._reports import Reports
+from .sender_async import MessageSenderAsync, note, timed_out
 
 # Members of an enum, which take their time to be looked up.
 _TO_BE_SENT: Final = MessageState.WaitingToBeSent
@@ -89,6 +90,7 @@ class SendClientAsync(AMQPClientAsync):
         self._pending: dict[Message, OutgoingDelivery | None] = {}
         #: Those of them that were not sent yet, or are to be sent again.
         self._waiting_messages: deque[Message] = deque()
+        self._reports = Reports(self, self._log)
         #: On the driver's clock: when sending goes on after a failure; 0: there was none.
         self._resume_at = 0.0
         super().__init__(
@@ -224,12 +226,14 @@ class SendClientAsync(AMQPClientAsync):
                 # Nobody else knows of it yet.
                 delivery.waiter = waiter = self._new_waiter()
                 await waiter
+            gathered = [messages]
             if delivery.state is ACCEPTED and delivery.settled:
                 # Nearly always so.
                 self._note(messages, delivery, None)
-                return
-            gathered = [messages]
-            await self._wait_for(handler, messages, delivery, None)
+            else:
+                await self._wait_for(handler, messages, delivery, None)
+            if self._reports:
+                await self._reports.tell(gathered)
             if messages.state not in constants.DONE_STATES:
                 # It is to be sent again.
                 await self._send(gathered, close_on_done)
@@ -297,12 +301,15 @@ class SendClientAsync(AMQPClientAsync):
             if to_the_end:
                 await self._advance_all()
         except exceptions.AMQPError:
-            # Where others have sent them meanwhile, and then closed the client, nothing is left to tell.
+            # Where others have sent them meanwhile, and then closed the client, that is no error.
             if (to_the_end and not self._shutdown) or any(m.state not in constants.DONE_STATES for m in messages):
                 raise
         finally:
-            if close_on_done:
-                await self.close_async()
+            try:
+                await self._reports.tell(messages)
+            finally:
+                if close_on_done:
+                    await self.close_async()
         return [message.state for message in messages]
 
     async def _advance(self, message: Message) -> None:
@@ -310,6 +317,7 @@ class SendClientAsync(AMQPClientAsync):
         sender = await self._sender()
         await self._back_off()
         self._send_waiting(sender)
+        await self._reports.tell()
         awaited: Message | None = message
         if self._pending.get(message) is None:
             # It failed at once, or as many as possible are under way before it.
@@ -318,6 +326,7 @@ class SendClientAsync(AMQPClientAsync):
             delivery = self._pending[awaited]
             assert delivery is not None
             await self._wait_for(sender, awaited, delivery, self._seconds_left(awaited))
+            await self._reports.tell()
 
     async def _wait_for(
         self, sender: MessageSenderAsync, message: Message, delivery: OutgoingDelivery, seconds: float | None
@@ -366,6 +375,7 @@ class SendClientAsync(AMQPClientAsync):
             await self.client_ready_async()
         except BaseException:
             self._collect()
+            await self._reports.tell()
             raise
         handler: MessageSenderAsync = self.message_handler
         return handler
@@ -443,12 +453,12 @@ class SendClientAsync(AMQPClientAsync):
                 break
         for message in accepted:
             del pending[message]
-        # All of them, before a function of the application is told of one.
+        # All of them, before the policy is asked what to do about the next.
         ended = [m for m, d in others if d.error is not None and (self._shutdown or self._tries_again(m, self._why(d)))]
         if ended:
             self._queue_before_others(ended)
         for message, delivery in others:
-            # Else a function that was told of one before has dealt with it.
+            # Else the policy, asked about one before, has dropped it.
             if pending.get(message) is delivery:
                 self._finish(message, self._why(delivery))
 
@@ -492,10 +502,8 @@ class SendClientAsync(AMQPClientAsync):
             return
         if failure is not None:
             self._log.log(self._level, "a message failed: %s", failure)
-        try:
-            finish(message, failure)
-        except Exception:
-            self._log.exception("on_send_complete failed")
+        note(message, failure)
+        self._reports.add(message, failure)
 
     def _new_handler(self) -> MessageSenderAsync:
         return self.sender_type(
@@ -529,6 +537,7 @@ class SendClientAsync(AMQPClientAsync):
             else:
                 await sender._progress(delivery, ROUND)
         self._collect()
+        await self._reports.tell()
         return not self._shutdown
 
     async def close_async(self) -> None:
@@ -539,6 +548,7 @@ class SendClientAsync(AMQPClientAsync):
             if self._session is None:
                 # What was under way waits again; that the client was closed does not count as an attempt.
                 self._collect()
+            await self._reports.tell()
 
     def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         super()._point_at(redirect, auth)

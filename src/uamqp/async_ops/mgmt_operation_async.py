@@ -140,7 +140,7 @@ class MgmtOperationAsync(LoopBound):
         # A function of the application is told.
         if refused is not None:
             self.mgmt_error = failure = errors.AMQPConnectionError(f"Failed to open mgmt link: {refused}")
-            await self._session._tell_refused(session, errors.translate(refused))
+            await self._session._tell_refused(errors.translate(refused))
             raise failure from refused
         for link in (opened._sender, opened._receiver):
             await self._session._tell_attached(link, self._encoding)

@@ -234,9 +234,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
             message = self._message(receiver._take())
             count += 1
             try:
-                result = await receiver._driver.outside(interruptible, self.on_message_received, message)
-                if result is not None and hasattr(result, "__await__"):
-                    await result
+                await self._call(interruptible, self.on_message_received, message)
             except errors.AMQPClientShutdown:
                 self._give_up(message)
                 raise

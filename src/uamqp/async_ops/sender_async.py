@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from .. import address, constants, errors, exceptions
@@ -133,7 +134,9 @@ class MessageSenderAsync(LinkAsync[Sender]):
                 # It was not sent, and will not be.
                 single.state = MessageState.WaitingToBeSent
             raise
-        finish(single, failure)
+        note(single, failure)
+        if single.on_send_complete is not None:
+            await self._call(single.on_send_complete, result_of(failure), failure)
         if failure is not None:
             self.get_state()
         return single.state
@@ -176,9 +179,16 @@ class MessageSenderAsync(LinkAsync[Sender]):
     ) -> None:
         try:
             failure = await self._outcome(delivery, seconds)
-            callback(message, result_of(failure).value, delivery_state=_delivery_state(delivery))
+            report = partial(callback, message, result_of(failure).value, delivery_state=_delivery_state(delivery))
+            await self._call_back(report)
         except Exception:
-            self._log.exception("the function that is told of sent messages failed")
+            self._callback_failed()
+
+    async def _call_back(self, report: Callable[[], Any]) -> None:
+        await self._call(report)
+
+    def _callback_failed(self) -> None:
+        self._log.exception("the function that is told of sent messages failed")
 
 
 def timed_out(error: exceptions.OperationTimeout | None = None) -> TimeoutError:
@@ -195,16 +205,14 @@ def result_of(failure: Exception | None) -> MessageSendResult:
     return MessageSendResult.Timeout if isinstance(failure, TimeoutError) else MessageSendResult.Error
 
 
-def finish(message: Message, failure: Exception | None) -> None:
-    """The message has its final outcome: note it, and tell who wants to know."""
+def note(message: Message, failure: Exception | None) -> None:
+    """The message has its final outcome."""
     if failure is None:
         message.state = MessageState.SendComplete
         message._response = ALREADY_SETTLED
     else:
         message.state = MessageState.SendFailed
         message._response = failure
-    if message.on_send_complete is not None:
-        message.on_send_complete(result_of(failure), failure)
 
 
 def _delivery_state(delivery: OutgoingDelivery) -> Any:

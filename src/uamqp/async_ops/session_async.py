@@ -95,18 +95,16 @@ class SessionAsync(LoopBound):
             endpoint = link._endpoint
             source = address.Source.from_c_obj(endpoint.source, encoding)
             target = address.Target.from_c_obj(endpoint.target, encoding)
-            await link._driver.outside(
-                self._call_on_attach, source, target, incoming(link.remote_properties) or None, None
-            )
+            await self._call_on_attach(source, target, incoming(link.remote_properties) or None, None)
 
-    async def _tell_refused(self, session: Session, error: Exception) -> None:
+    async def _tell_refused(self, error: Exception) -> None:
         if self._on_attach is not None:
-            await session._driver.outside(self._call_on_attach, None, None, None, error)
+            await self._call_on_attach(None, None, None, error)
 
-    def _call_on_attach(self, *arguments: Any) -> None:
+    async def _call_on_attach(self, *arguments: Any) -> None:
         assert self._on_attach is not None
         try:
-            self._on_attach(*arguments)
+            await self._call(self._on_attach, *arguments)
         except Exception:
             self._log.exception("on_attach failed")
 
@@ -153,7 +151,7 @@ class SessionAsync(LoopBound):
         status, answer, description = await operations.execute_async(operation, op_type, message, timeout=timeout)
         if callback is None:
             return answer
-        return await self.modern._driver.outside(callback, status, answer, description)
+        return await self._call(callback, status, answer, description)
 
     async def destroy_async(self) -> None:
         """End the session and its links; safe to call twice. The connection lives on."""

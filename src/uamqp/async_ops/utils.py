@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from ..transport.driver import Waiter
 from ..utils import get_running_loop
 from ._lock import Lock
+
+T = TypeVar("T")
 
 __all__ = ["LoopBound", "get_dict_with_loop_if_needed", "get_running_loop"]
 
@@ -42,6 +45,15 @@ class LoopBound:
     def _new_lock(self) -> Any:
         """A lock for coroutines of this object: `async with`, and the attribute `locked`."""
         return Lock(self._new_waiter)
+
+    async def _outside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function of the application; in blocking code, with no lock held."""
+        return function(*arguments)
+
+    async def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function, or coroutine function, of the application."""
+        result = await self._outside(function, *arguments)
+        return await result if hasattr(result, "__await__") else result
 
     def _check_loop(self) -> None:
         if self._loop is not None and self._loop is not asyncio.get_running_loop():

@@ -202,6 +202,8 @@ class BlockingDriver(Driver):
         self._leader: _Task | None = None
         self._leader_writes = False
         self._followers: list[_Task] = []
+        #: What the program is to be told when one of its calls returns.
+        self._news: deque[Callable[[], Any]] = deque()
         self._pid = os.getpid()
         self._socket: socket.socket | SocketTunnel | None = None
         self._connecting = False
@@ -279,6 +281,9 @@ class BlockingDriver(Driver):
             with self._lock:
                 self._stop(task, None if waiting else error)
             raise
+        finally:
+            if self._news and self.stepping != get_ident():
+                self._tell()
         if task.error is not None:
             # An interrupt of what was called without the lock leaves the engine at rest.
             if not isinstance(task.error, Exception) and task.error is not outside_error:
@@ -286,6 +291,18 @@ class BlockingDriver(Driver):
                     self._stop(task, task.error)
             raise task.error
         return task.result  # type: ignore[no-any-return]
+
+    def tell_later(self, function: Callable[[], Any]) -> None:
+        """Call a function of the application when a `run` is over, in its thread and without the lock."""
+        self._news.append(function)
+
+    def _tell(self) -> None:
+        while True:
+            try:
+                function = self._news.popleft()
+            except IndexError:
+                return
+            function()
 
     def call(self, function: Callable[..., T], *args: Any, more: bool = False, **kwargs: Any) -> T:
         """Call something of the client that does not wait, and write what comes of it.
