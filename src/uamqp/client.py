@@ -131,11 +131,11 @@ class AMQPClient(Blocking, AMQPClientAsync):
     def redirect(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         """Go on at the address that a redirect names, as `auth`; messages that are queued here are dropped.
 
-        Raises ValueError where the connection is shared.
+        Raises ValueError where the connection is shared, or the redirect names no address.
         """
-        self._check_not_shared()
+        node = self._redirected(redirect)
         self.close()
-        self._point_at(redirect, auth)
+        self._point_at(node, auth)
         self.open()
 
     def __enter__(self) -> Self:

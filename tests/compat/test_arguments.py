@@ -141,3 +141,23 @@ def send_blocking(url: str, debug: Any) -> None:
     client = SendClient(url, debug=debug)
     client.send_message(Message(b"blocking"))
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("prefetch", "kind", "problem"), [(-1, ValueError, "at least 0, not -1"), ("9", TypeError, "str")]
+)
+def test_no_prefetch(prefetch: Any, kind: type[Exception], problem: str) -> None:
+    with pytest.raises(kind, match=f"prefetch must be .*{problem}"):
+        ReceiveClientAsync("amqp://localhost/queue", prefetch=prefetch)
+    session = SessionAsync(ConnectionAsync("localhost"))
+    with pytest.raises(kind, match=f"prefetch must be .*{problem}"):
+        MessageReceiverAsync(session, "queue", None, prefetch=prefetch)
+
+
+async def test_no_message(broker: Broker) -> None:
+    async with ConnectionAsync(broker.url) as connection:
+        sender = MessageSenderAsync(SessionAsync(connection), None, "queue")
+        with pytest.raises(TypeError, match="message must be a Message, not str"):
+            await sender.send_async(WRONG)
+    with pytest.raises(TypeError, match="hostname must be the name of a host, or a URL, not NoneType"):
+        ConnectionAsync(None)  # type: ignore[arg-type]

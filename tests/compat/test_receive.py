@@ -854,6 +854,10 @@ async def test_redirect(full: Broker) -> None:
         await put(other, "new", b"message")
         client = ReceiveClientAsync(f"{full.url}/queue")
         assert len(await client.receive_message_batch_async(1)) == 1
+        nowhere = errors.LinkRedirect(ErrorCodes.LinkRedirect, b"somewhere else", {b"hostname": b"other"})
+        with pytest.raises(ValueError, match=r"names no address: .*somewhere else"):
+            await client.redirect_async(nowhere, None)  # type: ignore[arg-type]
+        assert len(await client.receive_message_batch_async(1)) == 1
         redirect = errors.LinkRedirect(ErrorCodes.LinkRedirect, None, {b"address": f"{other.url}/new".encode()})
         await client.redirect_async(redirect, None)  # type: ignore[arg-type]
         assert texts(await client.receive_message_batch_async(1)) == ["message"]

@@ -237,6 +237,28 @@ async def test_the_queue_by_its_old_name(broker: Broker) -> None:
 
 
 @SENDERS
+async def test_the_client_is_closed_where_nothing_can_be_queued(kind: Any, broker: Broker) -> None:
+    client = kind(f"{broker.url}/queue")
+    sent = Message("sent")
+    await call(client, "send_message", sent)
+    with pytest.raises(errors.MessageAlreadySettled):
+        await call(client, "send_message", sent, close_on_done=False)
+    assert client._session is not None
+    with pytest.raises(errors.MessageAlreadySettled):
+        await call(client, "send_message", sent, close_on_done=True)
+    assert client._session is None
+
+
+async def test_a_batch_that_cannot_be_queued_closes_the_client(broker: Broker) -> None:
+    client = SendClientAsync(f"{broker.url}/queue")
+    sent = Message("sent")
+    assert await client.send_message_batch_async([sent, "other"], False) == [OK, OK]
+    with pytest.raises(errors.MessageAlreadySettled):
+        await client.send_message_batch_async([sent])
+    assert client._session is None
+
+
+@SENDERS
 async def test_who_waits_for_what_is_dropped_waits_no_more(kind: Any) -> None:
     async with peer_server(lambda: Peer(credit=1)) as server:
         client = kind(f"{server.url}/q")

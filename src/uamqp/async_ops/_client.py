@@ -353,20 +353,24 @@ class AMQPClientAsync(LoopBound):
     async def redirect_async(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
         """Go on at the address that a redirect names, as `auth`; messages that are queued here are dropped.
 
-        Raises ValueError where the connection is shared.
+        Raises ValueError where the connection is shared, or the redirect names no address.
         """
-        self._check_not_shared()
+        node = self._redirected(redirect)
         await self.close_async()
-        self._point_at(redirect, auth)
+        self._point_at(node, auth)
         await self.open_async()
 
-    def _check_not_shared(self) -> None:
+    def _redirected(self, redirect: errors.LinkRedirect) -> address.Address:
+        """The node that a redirect names."""
         if self._ext_connection:
             raise ValueError("Clients with a shared connection cannot be automatically redirected.")
+        if not redirect.address:
+            raise ValueError(f"the redirect names no address: {redirect}")
+        return self._address_type(redirect.address, self._encoding)
 
-    def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
+    def _point_at(self, node: address.Address, auth: AMQPAuth | None) -> None:
         """Use this address from now on, with nothing left of what was queued."""
-        self._remote_address = self._address_type(redirect.address, self._encoding)
+        self._remote_address = node
         self._hostname = self._remote_address.hostname
         self._auth = self._own_auth = auth or self._default_auth()
 

@@ -12,6 +12,7 @@ from typing import Any
 from .. import address, errors, exceptions
 from .._legacy import limit
 from .._signatures import also_in_order
+from ..aio.arguments import whole
 from ..aio.receiver import nowhere
 from ..authentication import AMQPAuth
 from ..constants import ReceiverSettleMode
@@ -111,7 +112,7 @@ class ReceiveClientAsync(AMQPClientAsync):
         self._shutdown_after_timeout: bool = kwargs.pop("shutdown_after_timeout", True)
         self._link_properties: Mapping[Any, Any] | None = kwargs.pop("link_properties", None)
         self._max_message_size: int | None = kwargs.pop("max_message_size", None)
-        self._prefetch = prefetch or PREFETCH
+        self._prefetch = whole("prefetch", prefetch or PREFETCH, "a number of messages", 0)
         self._auto_complete = auto_complete
         #: What accepts the messages in its own time, as long as somebody has it.
         self._iterator: Callable[[], AsyncMessageIter | None] = nothing
@@ -421,13 +422,14 @@ class ReceiveClientAsync(AMQPClientAsync):
             if self._session is None:
                 self._keep_again([])
 
-    def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
-        super()._point_at(redirect, auth)
+    def _point_at(self, node: address.Address, auth: AMQPAuth | None) -> None:
+        super()._point_at(node, auth)
         self._received_messages = ReceivedMessages()
 
 
 class AsyncMessageIter(AsyncIterator[Message]):
-    """Gives out the messages of a client one by one.
+    """Gives out the messages of a client one by one, to one task: what several take is accepted as the next is taken,
+    whoever takes that. Several tasks need a client each, or settle messages themselves, with `auto_complete` off.
 
     Args:
         client: a `ReceiveClientAsync`; `rcv_client` is the same. It accepts nothing by itself from now on.

@@ -211,7 +211,7 @@ class SendClientAsync(AMQPClientAsync):
         if isinstance(messages, str | bytes):
             raise TypeError(f"several messages are needed, and {type(messages).__name__} is the body of one")
         made = [m if not isinstance(m, str | bytes) else Message(m, encoding=self._encoding) for m in messages]
-        return await self._send(self._queue(made), close_on_done)
+        return [message.state for message in await self._queue_and_send(made, close_on_done)]
 
     async def send_message_async(self, messages: Message, close_on_done: bool = False) -> None:
         """Send a message, or a batch of messages, and wait for the outcome.
@@ -238,8 +238,7 @@ class SendClientAsync(AMQPClientAsync):
                 # It is to be sent again.
                 await self._send(gathered, close_on_done)
         else:
-            gathered = self._queue([messages])
-            await self._send(gathered, close_on_done)
+            gathered = await self._queue_and_send([messages], close_on_done)
         failed: dict[Message, Any] = {m: m._response for m in gathered if m.state is MessageState.SendFailed}
         if failed:
             info = {"total_messages": len(gathered), "number_failed": len(failed), "failed_messages": failed}
@@ -287,6 +286,17 @@ class SendClientAsync(AMQPClientAsync):
     async def _advance_all(self) -> None:
         while self._pending:
             await self._advance(next(iter(self._pending)))
+
+    async def _queue_and_send(self, messages: Iterable[Any], close_on_done: bool) -> list[Message]:
+        """Queue messages, send them and wait for the outcomes; the messages that they are sent as."""
+        try:
+            gathered = self._queue(messages)
+        except BaseException:
+            if close_on_done:
+                await self.close_async()
+            raise
+        await self._send(gathered, close_on_done)
+        return gathered
 
     async def _send(
         self, messages: list[Message], close_on_done: bool, *, to_the_end: bool = False
@@ -550,8 +560,8 @@ class SendClientAsync(AMQPClientAsync):
                 self._collect()
             await self._reports.tell()
 
-    def _point_at(self, redirect: errors.LinkRedirect, auth: AMQPAuth | None) -> None:
-        super()._point_at(redirect, auth)
+    def _point_at(self, node: address.Address, auth: AMQPAuth | None) -> None:
+        super()._point_at(node, auth)
         self._pending.clear()
         self._waiting_messages.clear()
 

@@ -107,6 +107,7 @@ class ConnectionAsync(LoopBound):
         recovery: Recovery | None = None,
     ) -> None:
         super().__init__(loop)
+        expect("hostname", hostname, (str, bytes), "the name of a host, or a URL")
         expect("sasl", sasl, (AMQPAuth, NoneType), "one of uamqp.authentication, such as SASLPlain(…)")
         expect("error_policy", error_policy, (errors.ErrorPolicy, NoneType), "an ErrorPolicy")
         if max_frame_size is not None and max_frame_size < MIN_MAX_FRAME_SIZE:

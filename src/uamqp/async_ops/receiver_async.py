@@ -13,6 +13,7 @@ from typing import Any, Final
 from .. import address, errors, exceptions
 from .._legacy import fields, limit, member, text
 from .._signatures import also_in_order
+from ..aio.arguments import whole
 from ..aio.credit import Manual, Prefetch
 from ..aio.receiver import Receiver, nowhere
 from ..codec import definitions
@@ -124,7 +125,7 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         )
         self.on_message_received = on_message_received
         self.encoding = encoding
-        self._prefetch = PREFETCH if prefetch is None else prefetch
+        self._prefetch = PREFETCH if prefetch is None else whole("prefetch", prefetch, "a number of messages", 0)
         #: One for all messages.
         self._settler = self._settle
         session._connection._receivers.add(self)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from .. import address, constants, errors, exceptions
 from .._legacy import incoming, limit, octets
 from .._signatures import also_in_order
+from ..aio.arguments import expect
 from ..aio.sender import Sender
 from ..codec.definitions import Modified, Rejected
 from ..constants import MessageSenderState, MessageSendResult, MessageState, ReceiverSettleMode, SenderSettleMode
@@ -117,6 +118,7 @@ class MessageSenderAsync(LinkAsync[Sender]):
             MessageSendFailed: the message is larger than the peer takes on this link; nothing was sent.
             ValueError: AMQP cannot carry the message; nothing was sent.
         """
+        expect("message", message, Message, "a Message")
         seconds = limit("timeout", timeout) / 1000 or None
         sender = await self._usable()
         (single,) = message.gather()
