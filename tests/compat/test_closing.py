@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from tests.aio.peers import BOUND, Peer, eventually, peer_server, threaded_server
 from uamqp import Message, ReceiveClient, SendClient, errors
+from uamqp.aio import Recovery
 from uamqp.async_ops import ReceiveClientAsync, SendClientAsync
 from uamqp.authentication import JWTTokenAuth
 from uamqp.broker import Broker
@@ -285,6 +287,28 @@ async def test_closing_ends_two_iterations(kind: type[ReceiveClientAsync], broke
     assert sorted([*seen[0], *seen[1]]) == list(range(6))
     assert len(broker.queue("q")) == 0
     await eventually(lambda: broker.connections == 0)
+
+
+# --- forgetting -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recovery", [None, Recovery()])
+async def test_what_is_forgotten_is_closed(recovery: Recovery | None, broker: Broker) -> None:
+    """Else it would stay connected, and keep messages that were sent to it ahead."""
+    await put(broker, "q", *range(6))
+    client = ReceiveClientAsync(f"{broker.url}/q", auto_complete=False, recovery=recovery)
+    messages = await client.receive_message_batch_async(1)
+    del client
+    # Who has a message has what it takes to settle it.
+    gc.collect()
+    messages.pop().accept()
+    queue = broker.queue("q")
+    await eventually(lambda: queue.length == 5)
+    assert (len(queue), broker.connections) == (0, 1)
+    with pytest.warns(ResourceWarning, match=r"<ConnectionAsync to '127\.0\.0\.1': .*> was not closed"):
+        gc.collect()
+    await eventually(lambda: broker.connections == 0)
+    assert len(queue) == 5
 
 
 # --- fork -------------------------------------------------------------------------------------------------------

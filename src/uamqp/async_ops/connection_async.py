@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import ssl
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -351,6 +352,17 @@ class ConnectionAsync(LoopBound):
                 connection._repair.stop()
             connection._engine.lose(None)
 
+    def __del__(self) -> None:
+        # Where an argument was refused, there is none.
+        connection: Connection | None = getattr(self, "_connection", None)
+        if connection is None or connection.error is not None:
+            return
+        driver = connection._driver
+        # In blocking code, the stream is forgotten with it. The event loop would keep it, and the messages on it.
+        if isinstance(driver, EventLoopDriver) and not driver.loop.is_closed():
+            driver.loop.call_soon_threadsafe(_end, connection)
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+
     async def destroy_async(self) -> None:
         """Close the connection and all on it; safe to call twice."""
         async with self._opening:
@@ -386,6 +398,14 @@ class ConnectionAsync(LoopBound):
     def __repr__(self) -> str:
         state = "not open" if self._connection is None else repr(self._connection)
         return f"<ConnectionAsync to {self.hostname.decode(self._encoding, 'replace')!r}: {state}>"
+
+
+def _end(connection: Connection) -> None:
+    """Close a connection that nobody has any more."""
+    if connection._repair is not None:
+        connection._repair.stop()
+    if connection._engine.error is None:
+        connection._engine.close()
 
 
 class _Peer:
