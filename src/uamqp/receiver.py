@@ -8,7 +8,8 @@ from typing import Any
 
 from . import address, constants, errors
 from ._blocking_link import BlockingLink
-from .async_ops.receiver_async import PREFETCH, MessageReceiverAsync, OnMessage
+from .aio.options import PREFETCH
+from .async_ops.receiver_async import MessageReceiverAsync, OnMessage
 from .constants import ReceiverSettleMode, SenderSettleMode
 from .message import Message
 from .session import Session

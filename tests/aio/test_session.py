@@ -37,10 +37,12 @@ async def test_a_session_of_its_own(connection: Connection) -> None:
 async def test_what_begin_says(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:
-        async with await connection.session(incoming_window=77, handle_max=5):
+        async with await connection.session(incoming_window=77, handle_max=5) as session:
+            assert repr(session) == f"<Session on {connection!r}, begun>"
             begin = server.peer.sessions[0].remote_begin
             assert begin is not None
             assert (begin.incoming_window, begin.handle_max) == (77, 5)
+        assert repr(session) == f"<Session on {connection!r}, ended>"
         await eventually(lambda: server.peer.ended)
 
 

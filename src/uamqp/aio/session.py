@@ -308,6 +308,10 @@ class Session:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
+    def __repr__(self) -> str:
+        state = "ended" if self.error is not None else "begun"
+        return f"<Session on {self._connection!r}, {state}>"
+
     def _address(self, address: str) -> str:
         expect("address", address, str, "a str")
         return node_address(address, self._connection.remote_properties)

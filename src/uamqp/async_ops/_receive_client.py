@@ -13,13 +13,14 @@ from .. import address, errors, exceptions
 from .._legacy import limit
 from .._signatures import also_in_order
 from ..aio.arguments import whole
+from ..aio.options import PREFETCH
 from ..aio.receiver import nowhere
 from ..authentication import AMQPAuth
 from ..constants import ReceiverSettleMode
 from ..message import Message
 from ._client import ROUND, AMQPClientAsync, is_loop
 from .connection_async import ConnectionAsync
-from .receiver_async import PREFETCH, MessageReceiverAsync, interruptible
+from .receiver_async import MessageReceiverAsync, interruptible
 
 
 class ReceivedMessages:

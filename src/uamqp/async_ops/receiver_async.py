@@ -15,6 +15,7 @@ from .._legacy import fields, limit, member, text
 from .._signatures import also_in_order
 from ..aio.arguments import whole
 from ..aio.credit import Manual, Prefetch
+from ..aio.options import PREFETCH
 from ..aio.receiver import Receiver, nowhere
 from ..codec import definitions
 from ..codec.definitions import RELEASED, Error, Modified, Rejected
@@ -27,8 +28,6 @@ from ._link import SETTLE_MODES, LinkAsync
 from .session_async import SessionAsync
 from .utils import get_dict_with_loop_if_needed as get_dict_with_loop_if_needed
 
-#: Deliveries that the peer may send ahead, where nothing else is said.
-PREFETCH: Final = 300
 #: The arguments in the order of uamqp 1.6.11, in which the fourth is the function that is handed the messages.
 _OLD_ORDER: Final = (
     *("session", "source", "target", "on_message_received", "name", "receive_settle_mode", "send_settle_mode"),

@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, TypeVar, cast, dataclass_transform
 
-from uamqp.codec.constructors import CODES, DESCRIBED, NULL
-from uamqp.codec.decoding import (
+from ..exceptions import DecodeError, EncodeError
+from .constructors import CODES, DESCRIBED, NULL
+from .decoding import (
     State,
     bounds8,
     bounds32,
@@ -26,10 +27,9 @@ from uamqp.codec.decoding import (
     read_described_value,
     read_descriptor,
 )
-from uamqp.codec.encoding import check_room, encode_at, encode_descriptor, list_of
-from uamqp.codec.values import Array, Described, Encodable, Symbol
-from uamqp.codec.wire import WireType
-from uamqp.exceptions import DecodeError, EncodeError
+from .encoding import check_room, encode_at, encode_descriptor, list_of
+from .values import Array, Described, Encodable, Symbol
+from .wire import WireType
 
 __all__ = [
     "Composite",

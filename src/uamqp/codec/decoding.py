@@ -14,9 +14,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, cast
 
-from uamqp.codec.bid import from_bid
-from uamqp.codec.constructors import CODES, DESCRIBED, MAX_DEPTH, MAX_ELEMENTS, MAX_ZERO_WIDTH, NULL
-from uamqp.codec.values import (
+from ..exceptions import DecodeError
+from .bid import from_bid
+from .constructors import CODES, DESCRIBED, MAX_DEPTH, MAX_ELEMENTS, MAX_ZERO_WIDTH, NULL
+from .values import (
     EPOCH,
     FIRST_DATETIME,
     LAST_DATETIME,
@@ -37,7 +38,6 @@ from uamqp.codec.values import (
     ULong,
     UShort,
 )
-from uamqp.exceptions import DecodeError
 
 __all__ = ["LEGACY", "MODERN", "Dialect", "decode", "decode_all", "skip"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from uamqp.codec.choices import (
+from .choices import (
     AmqpError,
     ConnectionErrorCondition,
     DistributionMode,
@@ -19,9 +19,9 @@ from uamqp.codec.choices import (
     TransactionCapability,
     TransactionError,
 )
-from uamqp.codec.composite import Composite, CompositeType, composite, mandatory, multiple, optional
-from uamqp.codec.values import Described
-from uamqp.codec.wire import (
+from .composite import Composite, CompositeType, composite, mandatory, multiple, optional
+from .values import Described
+from .wire import (
     ADDRESS,
     BOOLEAN,
     DISTRIBUTION_MODE,

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-from uamqp.codec.bid import to_bid
-from uamqp.codec.constructors import CODES, MAX_DEPTH, MAX_ELEMENTS, MAX_SIZE, MAX_ZERO_WIDTH
-from uamqp.codec.values import EPOCH, TYPE_NAMES, Array, Char, Described, ElementType, Encodable, Symbol, Timestamp
-from uamqp.exceptions import EncodeError
+from ..exceptions import EncodeError
+from .bid import to_bid
+from .constructors import CODES, MAX_DEPTH, MAX_ELEMENTS, MAX_SIZE, MAX_ZERO_WIDTH
+from .values import EPOCH, TYPE_NAMES, Array, Char, Described, ElementType, Encodable, Symbol, Timestamp
 
 __all__ = ["encode"]
 

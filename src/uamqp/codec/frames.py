@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from uamqp.codec.composite import Composite
-from uamqp.codec.performatives import decode_performative
-from uamqp.exceptions import DecodeError
+from ..exceptions import DecodeError
+from .composite import Composite
+from .performatives import decode_performative
 
 __all__ = ["Frame", "FrameReader", "ProtocolHeader", "Unreadable"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
-from uamqp.codec.decoding import bounds8, bounds32
-from uamqp.codec.values import EPOCH, FIRST_DATETIME, LAST_DATETIME, Symbol
+from .decoding import bounds8, bounds32
+from .values import EPOCH, FIRST_DATETIME, LAST_DATETIME, Symbol
 
 _u32: Final[Callable[[bytes, int], tuple[int]]] = Struct(">I").unpack_from
 _i32: Final[Callable[[bytes, int], tuple[int]]] = Struct(">i").unpack_from

@@ -6,11 +6,12 @@ import reprlib
 from collections.abc import Callable
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
-from uamqp.codec.composite import Composite
-from uamqp.codec.decoding import MODERN, Dialect, guarded, read_value
-from uamqp.codec.encoding import encode, encoder
-from uamqp.codec.hot_sections import lone_data
-from uamqp.codec.sections import (
+from ..exceptions import DecodeError, EncodeError
+from .composite import Composite
+from .decoding import MODERN, Dialect, guarded, read_value
+from .encoding import encode, encoder
+from .hot_sections import lone_data
+from .sections import (
     APPLICATION_PROPERTIES,
     DATA,
     DELIVERY_ANNOTATIONS,
@@ -28,7 +29,6 @@ from uamqp.codec.sections import (
     read_section,
     scan,
 )
-from uamqp.exceptions import DecodeError, EncodeError
 
 __all__ = [
     "Data",

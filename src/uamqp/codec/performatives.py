@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from uamqp.codec.composite import Composite, composite, decode_composite, mandatory, multiple, optional
-from uamqp.codec.definitions import DELIVERY_STATE, ERROR, SOURCE, TARGET, Error
-from uamqp.codec.values import Described
-from uamqp.codec.wire import (
+from ..exceptions import DecodeError
+from .composite import Composite, composite, decode_composite, mandatory, multiple, optional
+from .definitions import DELIVERY_STATE, ERROR, SOURCE, TARGET, Error
+from .values import Described
+from .wire import (
     BINARY,
     BOOLEAN,
     DELIVERY_NUMBER,
@@ -33,7 +34,6 @@ from uamqp.codec.wire import (
     ULONG,
     USHORT,
 )
-from uamqp.exceptions import DecodeError
 
 __all__ = [
     "Attach",

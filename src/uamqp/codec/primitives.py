@@ -12,9 +12,9 @@ outside the years of datetime is a `Timestamp`.
 
 from __future__ import annotations
 
-from uamqp.codec.constructors import MAX_DEPTH, MAX_ELEMENTS, MAX_ZERO_WIDTH
-from uamqp.codec.decoding import LEGACY, MODERN, Dialect, decode, decode_all, skip
-from uamqp.codec.encoding import encode
+from .constructors import MAX_DEPTH, MAX_ELEMENTS, MAX_ZERO_WIDTH
+from .decoding import LEGACY, MODERN, Dialect, decode, decode_all, skip
+from .encoding import encode
 
 __all__ = [
     "LEGACY",

@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, cast
 
-from uamqp.codec.composite import Composite, composite, decode_composite, optional
-from uamqp.codec.constructors import CODES, DESCRIBED
-from uamqp.codec.decoding import LEGACY, MODERN, Dialect, guarded, read_descriptor, skip
-from uamqp.codec.hot_sections import decode_properties, decode_text_map
-from uamqp.codec.wire import (
+from ..exceptions import DecodeError
+from .composite import Composite, composite, decode_composite, optional
+from .constructors import CODES, DESCRIBED
+from .decoding import LEGACY, MODERN, Dialect, guarded, read_descriptor, skip
+from .hot_sections import decode_properties, decode_text_map
+from .wire import (
     ADDRESS,
     BINARY,
     BOOLEAN,
@@ -26,7 +27,6 @@ from uamqp.codec.wire import (
     UINT,
     MapType,
 )
-from uamqp.exceptions import DecodeError
 
 __all__ = [
     "APPLICATION_PROPERTIES",

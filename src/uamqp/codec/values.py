@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, ClassVar, Final, Self, TypeAlias
 
-from uamqp.codec.bid import to_bid
+from .bid import to_bid
 
 __all__ = [
     "EPOCH",

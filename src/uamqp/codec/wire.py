@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from uamqp.codec import choices
-from uamqp.codec.constructors import CODES, DESCRIBED
-from uamqp.codec.decoding import State, bounds8, bounds32
-from uamqp.codec.encoding import check_room, encode_at, encoder, map_of
-from uamqp.codec.values import Array
-from uamqp.exceptions import DecodeError, EncodeError
+from ..exceptions import DecodeError, EncodeError
+from . import choices
+from .constructors import CODES, DESCRIBED
+from .decoding import State, bounds8, bounds32
+from .encoding import check_room, encode_at, encoder, map_of
+from .values import Array
 
 __all__ = [
     "RESTRICTED",

@@ -14,6 +14,7 @@ from ..exceptions import Modified as ModifiedError
 from ..exceptions import Rejected as RejectedError
 from ..exceptions import Released as ReleasedError
 from .errors import INTERNAL_ERROR
+from .serial import MASK
 from .settlement import ACCEPTED_STATE, encode_state
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class IncomingDelivery:
             dispositions = session.dispositions
             # The commonest case: one more accepted delivery behind the others.
             if id == dispositions.next and dispositions.state is ACCEPTED_STATE and dispositions.settled:
-                dispositions.next = (id + 1) & 0xFFFFFFFF
+                dispositions.next = (id + 1) & MASK
                 return
             if dispositions.first >= 0:
                 # The session knows already that there is something to write.

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from ..codec.choices import ReceiverSettleMode, SenderSettleMode
 from ..codec.definitions import Error
 from ..codec.performatives import Attach, Detach
 from ..codec.values import Symbol
 from ..exceptions import AMQPError, LinkDetached, LocalProtocolError
 from .errors import ILLEGAL_STATE, SessionViolation, link_error, wire_error
+from .serial import MASK
 from .states import LINK, Event, LinkState, SessionState
 
 if TYPE_CHECKING:
     from .session import SessionEndpoint
 
-SENDER_SETTLE_UNSETTLED: Final = 0
-SENDER_SETTLE_SETTLED: Final = 1
-SENDER_SETTLE_MIXED: Final = 2
-RECEIVER_SETTLE_FIRST: Final = 0
-RECEIVER_SETTLE_SECOND: Final = 1
+SENDER_SETTLE_UNSETTLED: Final = SenderSettleMode.UNSETTLED.value
+SENDER_SETTLE_SETTLED: Final = SenderSettleMode.SETTLED.value
+SENDER_SETTLE_MIXED: Final = SenderSettleMode.MIXED.value
+RECEIVER_SETTLE_FIRST: Final = ReceiverSettleMode.FIRST.value
+RECEIVER_SETTLE_SECOND: Final = ReceiverSettleMode.SECOND.value
 
 
 class LinkEndpoint:
@@ -81,7 +83,7 @@ class LinkEndpoint:
     @property
     def credit(self) -> int:
         """Deliveries that may still be sent."""
-        return (self.limit - self.delivery_count) & 0xFFFFFFFF
+        return (self.limit - self.delivery_count) & MASK
 
     @property
     def source(self) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from ..codec.choices import SaslCode
 from ..codec.composite import Composite
 from ..codec.performatives import SaslChallenge, SaslInit, SaslMechanisms, SaslOutcome, SaslResponse
 from ..codec.values import Symbol
@@ -15,17 +16,11 @@ from ..exceptions import AuthenticationError
 from .errors import ILLEGAL_STATE, ConnectionViolation
 from .limits import MAX_SASL_CHALLENGES
 
-OUTCOME_OK: Final = 0
-OUTCOME_AUTH: Final = 1
-OUTCOME_SYS: Final = 2
-OUTCOME_SYS_PERM: Final = 3
-OUTCOME_SYS_TEMP: Final = 4
-
-_OUTCOMES: Final = {
-    OUTCOME_AUTH: "the peer does not accept the credentials",
-    OUTCOME_SYS: "the peer could not check the credentials",
-    OUTCOME_SYS_PERM: "the peer cannot check the credentials, now or later",
-    OUTCOME_SYS_TEMP: "the peer cannot check the credentials now, but may later",
+_OUTCOMES: Final[dict[int, str]] = {
+    SaslCode.AUTH: "the peer does not accept the credentials",
+    SaslCode.SYS: "the peer could not check the credentials",
+    SaslCode.SYS_PERM: "the peer cannot check the credentials, now or later",
+    SaslCode.SYS_TEMP: "the peer cannot check the credentials now, but may later",
 }
 
 
@@ -117,7 +112,7 @@ class SaslClient:
                 self.error = error
                 return None
         if isinstance(frame, SaslOutcome) and self._chosen is not None:
-            if frame.code == OUTCOME_OK:
+            if frame.code == SaslCode.OK:
                 self.done = True
             else:
                 self.error = AuthenticationError(_OUTCOMES[frame.code], code=frame.code, remote=True)
@@ -167,10 +162,10 @@ class SaslServer:
         if mechanism in self._offered:
             self.identity = self._authenticate(mechanism, frame.initial_response or b"")
         if self.identity is None:
-            self.error = AuthenticationError("the credentials of the client were refused", code=OUTCOME_AUTH)
-            return SaslOutcome(OUTCOME_AUTH)
+            self.error = AuthenticationError("the credentials of the client were refused", code=SaslCode.AUTH.value)
+            return SaslOutcome(SaslCode.AUTH.value)
         self.done = True
-        return SaslOutcome(OUTCOME_OK)
+        return SaslOutcome(SaslCode.OK.value)
 
 
 def parse_plain(response: bytes) -> tuple[str, str, str] | None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, LocalProtocolError
 from .driver import LONGEST_WAIT, BackgroundTask, Deadlines, Driver, Waiter
-from .pieces import INBOX, READ_SIZE, pieces_of
+from .pieces import HIGH_WATER, INBOX, READ_SIZE, pieces_of
 from .stream_opening import StreamOpening
 from .tunnel import SocketTunnel
 from .watch import WATCH
@@ -36,8 +36,6 @@ T = TypeVar("T")
 
 #: What may have more to read than the descriptor tells of.
 _BUFFERED: Final = (ssl.SSLSocket, SocketTunnel)
-#: Bytes that may wait for the socket before the engine is told to wait.
-_HIGH_WATER: Final = 1024 * 1024
 #: Seconds after which a call looks first what came while nobody did.
 _UNSEEN: Final = 0.05
 #: Seconds for which who has just written looks for the answer before it sleeps. A peer that is near answers in less
@@ -643,7 +641,7 @@ class BlockingDriver(Driver):
                 self._unsent += pieces_of(chunks)
             if self._unsent:
                 self._send()
-            if self._unsent and sum(map(len, self._unsent)) > _HIGH_WATER:
+            if self._unsent and sum(map(len, self._unsent)) > HIGH_WATER:
                 engine.pause()
             elif engine.paused:
                 engine.resume()

@@ -16,7 +16,7 @@ from ..engine.connection import ConnectionEndpoint
 from ..exceptions import AMQPError, ConnectionLost, OperationTimeout
 from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Timer
 from .http import MAX_HEAD
-from .pieces import INBOX, pieces_of
+from .pieces import HIGH_WATER, INBOX, pieces_of
 from .proxy import http_connect, socks_connect
 from .stall import StallWatch
 from .tunnel import TransportTunnel
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Bytes that may wait in the loop's transport before the engine is told to wait.
-_HIGH_WATER: Final = 1024 * 1024
 #: Whether transports join what they are given to write at once: messages of 100 KB took three times as long.
 _COPIES_LINES: Final = sys.version_info < (3, 12)
 #: Seconds that a transport has to get rid of its last bytes, before it is cut off.
@@ -230,7 +228,7 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not every event loop derives its transports from asyncio's.
         self.transport = stream = cast(asyncio.Transport, transport)
-        stream.set_write_buffer_limits(high=_HIGH_WATER)
+        stream.set_write_buffer_limits(high=HIGH_WATER)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return INBOX.buffer

@@ -8,6 +8,8 @@ from typing import Final
 
 #: Bytes of one read, at most.
 READ_SIZE: Final = 262_144
+#: Bytes that may wait for the socket before the engine is told to wait.
+HIGH_WATER: Final = 1024 * 1024
 _NOTHING: Final = memoryview(b"")
 #: From this size on a piece of output is written as it is instead of being copied into one write with others.
 _LARGE: Final = 65_536
