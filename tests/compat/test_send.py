@@ -691,15 +691,61 @@ async def test_backing_off(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> N
     async with SendClientAsync(f"{broker.url}/busy", error_policy=policy) as client:
         await client.client_ready_async()
         assert client._connection is not None
+        driver = client._connection.modern._driver
+        now = driver.now
 
         async def record(seconds: float) -> None:
             slept.append(seconds)
 
-        monkeypatch.setattr(client._connection.modern._driver, "sleep", record)
+        monkeypatch.setattr(driver, "sleep", record)
+        monkeypatch.setattr(driver, "now", lambda: now() + sum(slept))
         await client.send_message_async(Message("message"))
     assert len(node.attempts) == 2
     assert len(slept) == 1
     assert 0 < slept[0] <= 30
+
+
+@SENDERS
+@pytest.mark.parametrize("name", ["send_all_messages", "do_work"])
+async def test_the_time_of_a_message_ends_while_backing_off(kind: Any, name: str, broker: Broker) -> None:
+    node = Refuser(broker, "busy", "com.example:busy")
+    policy = errors.ErrorPolicy(on_error=lambda error: errors.ErrorAction(retry=True, backoff=3600))
+    seconds = 0.05 if kind is SendClientAsync else 50
+    client = kind(f"{broker.url}/busy", error_policy=policy, msg_timeout=seconds)
+    told: list[Any] = []
+    message = Message("message")
+    message.on_send_complete = lambda result, error: told.append(result)
+    client.queue_message(message)
+    async with asyncio.timeout(BOUND):
+        while client.messages_pending():
+            await call(client, name)
+    assert message.state is FAILED
+    assert told == [MessageSendResult.Timeout]
+    assert len(node.attempts) == 1
+    await call(client, "close")
+
+
+async def test_what_is_under_way_gets_its_outcome_while_backing_off() -> None:
+    """Nothing else is sent meanwhile."""
+    policy = errors.ErrorPolicy(on_error=lambda error: errors.ErrorAction(retry=True, backoff=3600))
+    busy = Rejected(Error(Symbol("com.example:busy")))
+    async with peer_server(giving(busy, None)) as server:
+        async with SendClientAsync(f"{server.url}/queue", error_policy=policy) as client:
+            refused, under_way, later = Message("refused"), Message("under way"), Message("later")
+            client.queue_message(refused, under_way)
+            sending = asyncio.create_task(client.wait_async())
+            await eventually(lambda: refused.retries == 1 and len(server.peer.messages) == 2)
+            client.queue_message(later)
+            waiting = asyncio.create_task(client.wait_async())
+            await asyncio.sleep(0.02)
+            assert len(server.peer.messages) == 2
+            server.peer.messages[1].settle(Accepted())
+            await eventually(lambda: under_way.state is OK)
+            assert client.pending_messages == [refused, later]
+            assert len(server.peer.messages) == 2
+            for task in (sending, waiting):
+                task.cancel()
+            await asyncio.wait([sending, waiting])
 
 
 async def test_a_link_that_ends_while_backing_off(broker: Broker) -> None:

@@ -17,6 +17,7 @@ from ..codec.definitions import ACCEPTED
 from ..constants import MessageState, SenderSettleMode
 from ..engine.delivery import OutgoingDelivery
 from ..message import ALREADY_SETTLED, Message
+from ..transport.driver import Driver
 from ._client import ROUND, AMQPClientAsync, is_loop
 from ._reports import Reports
 from .sender_async import MessageSenderAsync, note, timed_out
@@ -325,18 +326,31 @@ class SendClientAsync(AMQPClientAsync):
     async def _advance(self, message: Message) -> None:
         """Send what waits, and wait until there is news of this message, or of one before it."""
         sender = await self._sender()
-        await self._back_off()
-        self._send_waiting(sender)
+        pause = self._send_waiting(sender)
         await self._reports.tell()
+        if message.state in constants.DONE_STATES:
+            return
         awaited: Message | None = message
         if self._pending.get(message) is None:
-            # It failed at once, or as many as possible are under way before it.
+            # Sending has a pause, or as many as possible are under way before it.
             awaited = self._first_under_way()
-        if awaited is not None and message.state not in constants.DONE_STATES:
+        if awaited is not message and pause:
+            left = self._seconds_left(message)
+            await self._rest(sender, awaited, pause if left is None else min(pause, left))
+        elif awaited is not None:
             delivery = self._pending[awaited]
             assert delivery is not None
             await self._wait_for(sender, awaited, delivery, self._seconds_left(awaited))
-            await self._reports.tell()
+        await self._reports.tell()
+
+    async def _rest(self, sender: MessageSenderAsync, first: Message | None, seconds: float) -> None:
+        """Wait so long at most; less where the `first` message that is under way has its outcome."""
+        delivery = None if first is None else self._pending[first]
+        if delivery is None:
+            await self._driver_in_use.sleep(seconds)
+        else:
+            await sender._progress(delivery, seconds)
+            self._collect()
 
     async def _wait_for(
         self, sender: MessageSenderAsync, message: Message, delivery: OutgoingDelivery, seconds: float | None
@@ -390,23 +404,30 @@ class SendClientAsync(AMQPClientAsync):
         handler: MessageSenderAsync = self.message_handler
         return handler
 
-    async def _back_off(self) -> None:
+    @property
+    def _driver_in_use(self) -> Driver:
         assert self._connection is not None
+        return self._connection.modern._driver
+
+    def _pause(self) -> float:
+        """For how many seconds nothing is to be sent, after a failure."""
         if not self._resume_at:
-            return
-        driver = self._connection.modern._driver
-        wait = self._resume_at - driver.now()
-        if wait <= 0:
+            return 0.0
+        pause = self._resume_at - self._driver_in_use.now()
+        if pause <= 0:
             self._resume_at = 0.0
-        elif not self._under_way:
-            await driver.sleep(wait)
+        return max(0.0, pause)
 
     @staticmethod
     def _presettled(sender: MessageSenderAsync) -> bool:
         return sender.send_settle_mode is not _UNSETTLED
 
-    def _send_waiting(self, sender: MessageSenderAsync) -> None:
-        """Send what waits, as far as there is room."""
+    def _send_waiting(self, sender: MessageSenderAsync) -> float:
+        """Send what waits, as far as there is room; the seconds to wait before anything may be sent."""
+        pause = self._pause()
+        if pause:
+            self._expire()
+            return pause
         endpoint = sender._attached()._endpoint
         presettled = self._presettled(sender)
         waiting, pending = self._waiting_messages, self._pending
@@ -442,6 +463,15 @@ class SendClientAsync(AMQPClientAsync):
             else:
                 message.state = _SENT
                 pending[message] = delivery
+        return 0.0
+
+    def _expire(self) -> None:
+        """Give up what waits longer than it may."""
+        waiting = self._waiting_messages
+        for message in _some(waiting, 0, len(waiting)) if self._msg_timeout else ():
+            if self._seconds_left(message) == 0:
+                waiting.remove(message)
+                self._finish(message, timed_out())
 
     def _collect(self, *, in_order: bool = False) -> None:
         """Note the outcomes that are there; `in_order`: only those before the oldest message that has none."""
@@ -534,10 +564,11 @@ class SendClientAsync(AMQPClientAsync):
 
     async def _client_run_async(self) -> bool:
         sender = await self._sender()
-        await self._back_off()
-        self._send_waiting(sender)
+        pause = self._send_waiting(sender)
         first = self._first_under_way()
-        if first is None:
+        if first is None and pause:
+            await self._rest(sender, None, min(pause, ROUND))
+        elif first is None:
             await sender.work_async()
         else:
             delivery = self._pending[first]
