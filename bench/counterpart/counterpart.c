@@ -37,6 +37,8 @@ enum {
     MESSAGE_LIMIT = 1 << 30,
     TRANSFER_SIZE = 38, /* of the frames with our transfers at most, without their payload */
     EVENTS = 64,
+    LITTLE = 2048, /* bytes: whoever sends less at a time may wait for the answer */
+    PATIENCE = 200, /* microseconds to look for what such a client sends next */
 };
 
 enum { AMQP_FRAME, SASL_FRAME };
@@ -306,15 +308,21 @@ struct Connection {
 };
 
 static int poller;
+static bool awaits_more; /* whether what came last was little */
 static SSL_CTX *tls_context;
 static Message *messages;
 static Connection *connections;
 
-static uint64_t now(void)
+static uint64_t microseconds(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * 1000ull + time.tv_nsec / 1000000;
+    return time.tv_sec * 1000000ull + time.tv_nsec / 1000;
+}
+
+static uint64_t now(void)
+{
+    return microseconds() / 1000;
 }
 
 static void free_session(Session *session)
@@ -925,6 +933,7 @@ static bool on_readable(Connection *connection)
             wanted -= count;
         } while (connection->tls && count && wanted);
         filled = !wanted;
+        awaits_more = READ_SIZE - wanted < LITTLE;
         if (connection->closing)
             input->size = input->done = 0;
         else if (!parse(connection)) {
@@ -993,6 +1002,21 @@ static int beat(void)
             nearest = connection->next_heartbeat;
     }
     return nearest == UINT64_MAX ? -1 : nearest - time > 60000 ? 60000 : (int)(nearest - time);
+}
+
+/* What happens next. To be woken takes a process longer than it takes a client to send a message and wait for the answer,
+   and is no work of the client's: who sent little is looked for, before this sleeps. */
+static int next_events(struct epoll_event *events)
+{
+    int happened = 0, idle = beat();
+    if (awaits_more) {
+        awaits_more = false;
+        uint64_t until = microseconds() + PATIENCE;
+        do
+            happened = epoll_wait(poller, events, EVENTS, 0);
+        while (!happened && microseconds() < until);
+    }
+    return happened ? happened : epoll_wait(poller, events, EVENTS, idle);
 }
 
 /* ---- Start */
@@ -1074,7 +1098,7 @@ int main(int count, char **arguments)
     epoll_ctl(poller, EPOLL_CTL_ADD, STDIN_FILENO, &event);
     for (;;) {
         struct epoll_event events[EVENTS];
-        int happened = epoll_wait(poller, events, EVENTS, beat());
+        int happened = next_events(events);
         for (int n = 0; n < happened; n++) {
             if (events[n].data.ptr == &poller) {
                 if (input_ended())

@@ -586,7 +586,7 @@ def test_heartbeats_go_out_at_half_the_time_the_peer_allows() -> None:
     assert sent(wire.client) == b""
 
 
-@pytest.mark.parametrize(("stated", "interval"), [(1, 0.5), (999, 0.5), (3000, 1.5), (2**32 - 1, 43_200.0)])
+@pytest.mark.parametrize(("stated", "interval"), [(1, 0.05), (100, 0.05), (3000, 1.5), (2**32 - 1, 43_200.0)])
 def test_extreme_idle_timeouts_are_bounded(stated: int, interval: float) -> None:
     engine, _ = server()
     engine.receive_data(AMQP_HEADER + frame(0, Open("peer", idle_time_out=stated).encode()))

@@ -572,15 +572,6 @@ def test_several_flows_in_one_read_are_told_once() -> None:
     assert wire.client_log.named("credit") == [("credit", sender)]
 
 
-def test_the_peer_ends_what_we_did_not_answer() -> None:
-    wire = Wire().open()
-    receive(wire, Begin(next_outgoing_id=0, incoming_window=1, outgoing_window=1), channel=3)
-    receive(wire, End(), channel=3)
-    (session,) = wire.client_log.sessions
-    assert session.error is not None and session.error.condition == "amqp:illegal-state"
-    assert wire.client.error is None
-
-
 def test_the_peers_end_after_ours_for_an_error() -> None:
     wire = Wire().open()
     session = wire.begin()

@@ -697,14 +697,19 @@ class ConnectionEndpoint:
             return
         session = self._remote_channels.get(channel)
         if session is None:
+            if self._close_sent:
+                # Its begin came after our close.
+                return
             raise ConnectionViolation(
                 ILLEGAL_STATE, f"{type(performative).__name__} on channel {channel} without session"
             )
         if session.error is not None and not isinstance(performative, End):
             # We ended the session, and the peer had not heard of it yet.
             return
-        if session.state is SessionState.END_SENT and isinstance(performative, Attach):
+        if session.state is SessionState.END_SENT and isinstance(performative, Attach | Detach):
             # Outcomes that are under way still count, but there is no answering any more.
+            return
+        if session.state is SessionState.DISCARDING and not isinstance(performative, End):
             return
         try:
             if isinstance(performative, Transfer):

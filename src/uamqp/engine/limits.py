@@ -38,7 +38,7 @@ MAX_DELIVERY_TAG: Final = 32
 MAX_CREDIT: Final = 100_000
 
 #: Seconds: a peer that asks for heartbeats at a shorter time-out is served as if it had asked for this.
-MIN_HONOURED_IDLE_TIMEOUT: Final = 1.0
+MIN_HONOURED_IDLE_TIMEOUT: Final = 0.1
 
 #: Seconds: longer ones are as good as none, and would overflow timers.
 MAX_HONOURED_IDLE_TIMEOUT: Final = 86_400.0

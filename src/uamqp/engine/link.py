@@ -159,16 +159,24 @@ class LinkEndpoint:
         self.attach(source, target)
 
     def detach(self, *, closed: bool = True, error: Error | None = None) -> None:
-        """Send detach; `closed` ends the link for good, else it is only suspended. Does nothing where it ended."""
+        """Send detach; `closed` ends the link for good, else it is only suspended. Does nothing where it ended.
+
+        A link that the peer asked for, and that was not answered yet, is refused with it.
+        """
         if self.state in (LinkState.DETACH_SENT, LinkState.ENDED, LinkState.DETACHED):
             return
         session = self.session
-        self.state = self._next(Event.SEND_CLOSE)
+        unanswered = self.state is LinkState.ATTACH_RCVD
         if session.state is not SessionState.MAPPED:
             # The end of the session detaches its links.
+            if not unanswered:
+                self.state = self._next(Event.SEND_CLOSE)
             return
+        if unanswered:
+            self._attach_without_terminus()
         session.flush_dispositions()
         session.connection.send(session.channel, Detach(handle=self.handle, closed=closed, error=error))
+        self.state = self._next(Event.SEND_CLOSE)
         self.no_more()
         if self.state is LinkState.ENDED:
             session.forget(self)

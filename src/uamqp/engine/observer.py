@@ -24,7 +24,7 @@ class Observer:
         """There are bytes in `data_to_send` after there were none; write them soon. Must not call the engine."""
 
     def on_open(self) -> None:
-        """The peer's open arrived (`ConnectionEndpoint.remote_open`)."""
+        """The peer's open arrived (`ConnectionEndpoint.remote_open`). A server calls `open` before this returns."""
 
     def on_begin(self, session: SessionEndpoint) -> None:
         """The peer began the session: it answers ours, or it is the peer's own and wants `begin` or `end`."""

@@ -25,6 +25,7 @@ from .limits import (
 )
 from .link import LinkEndpoint
 from .serial import MASK, distance
+from .states import LinkState
 
 if TYPE_CHECKING:
     from .session import SessionEndpoint
@@ -137,6 +138,9 @@ class ReceiverEndpoint(LinkEndpoint):
             payload = whole.chunks[0] if len(whole.chunks) == 1 else b"".join(whole.chunks)
         else:
             if self.delivery_count == self.limit:
+                if self.state is LinkState.DETACH_SENT:
+                    # The peer has not heard of it yet. It counts as not sent.
+                    return
                 self._use_surplus()
             if delivery_id != session.expected_delivery_id or len(tag) > MAX_DELIVERY_TAG:
                 session.check_delivery(delivery_id, tag)
@@ -173,7 +177,7 @@ class ReceiverEndpoint(LinkEndpoint):
         """One of several frames of a delivery; the delivery when it is whole."""
         if self.draining:
             self.touch()
-        if self.error is not None:
+        if self.error is not None or self.state is LinkState.DETACH_SENT:
             # We detached, and the peer had not heard of it yet.
             return None
         session = self.session

@@ -43,8 +43,8 @@ class SenderEndpoint(LinkEndpoint):
         self._doubtful: set[OutgoingDelivery] = set()
         #: Whether the session has this link in its round of links that have something to send.
         self.scheduled = False
-        #: The longest payload that fits in one frame.
-        self.small = 0
+        #: The longest payload that fits in one frame; nothing fits before this end has attached.
+        self.small = -1
         self._next_tag = 0
         self._header = TransferHeader(0, 0)
 
@@ -53,7 +53,8 @@ class SenderEndpoint(LinkEndpoint):
     ) -> OutgoingDelivery:
         """Send the encoded message, or queue it until the peer gives credit.
 
-        The `tag` must be unlike those of all deliveries of the link that are not settled; without, there is one.
+        The `tag` must be unlike those of all deliveries of the link that are not settled; without, there is one of
+        four bytes.
 
         Raises MessageTooLarge where the peer's limit for the link is known to be smaller, EncodeError for a settlement
         the link does not allow and for a message format or tag that cannot be, and the link's error where it has
@@ -262,14 +263,19 @@ class SenderEndpoint(LinkEndpoint):
         self.session.connection.credit_changed(self)
 
     def finish_drain(self) -> None:
-        """Give back the credit that nothing is left to use for, where the receiver asked for that."""
-        if self.drain and not self.queue and self.state is LinkState.ATTACHED:
+        """Say that the credit is used up, or that nothing is left to use it for, where the receiver asked for that."""
+        queue = self.queue
+        # A delivery that was begun uses credit until it is sent whole.
+        over = not queue or (self.delivery_count == self.limit and queue[0].id < 0)
+        if self.drain and over and self.state is LinkState.ATTACHED:
             self.drain = False
             self.delivery_count = self.limit
             self.session.send_flow(self, drain=True)
 
     def _attaching(self, attach: Attach) -> None:
         super()._attaching(attach)
+        if self.handle < 0:
+            return
         session = self.session
         self._header = TransferHeader(session.channel, self.handle, session.connection.settings.all_fields)
         # A first header with tag and format is a little longer than the one of the straight path.

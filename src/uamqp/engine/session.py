@@ -24,7 +24,6 @@ from .delivery import IncomingDelivery, OutgoingDelivery, State, is_terminal
 from .errors import (
     ERRANT_LINK,
     HANDLE_IN_USE,
-    ILLEGAL_STATE,
     INVALID_FIELD,
     RESOURCE_LIMIT_EXCEEDED,
     UNATTACHED_HANDLE,
@@ -163,17 +162,25 @@ class SessionEndpoint:
         self.incoming_limit = (self.next_incoming_id + incoming_window) & MASK
 
     def end(self, error: Error | None = None) -> None:
-        """Send end; its links are of no more use. Does nothing where the session ended."""
+        """Send end; its links are of no more use. Does nothing where the session ended.
+
+        One that the peer began, and that was not answered yet, is answered and ended.
+        """
         if self.state is SessionState.BEGIN_SENT:
             # There is no end for a session that is not mapped yet; it goes out when the peer's begin is there.
             self._ending = End(error=error)
             return
+        if self.state is SessionState.BEGIN_RCVD:
+            self.begin()
         if self.state not in (SessionState.MAPPED, SessionState.END_RCVD):
             return
         self.flush_dispositions()
+        self.connection.send(self.channel, End(error=error))
         self.outgoing_limit = self.next_outgoing_id
         self.state = self._next(Event.SEND_CLOSE if error is None else Event.SEND_CLOSE_WITH_ERROR)
-        self.connection.send(self.channel, End(error=error))
+        if self.state is SessionState.DISCARDING:
+            # No transfer takes the straight way any more.
+            self.incoming_limit = self.next_incoming_id
         if self.state is SessionState.ENDED:
             self.connection.forget(self)
 
@@ -318,6 +325,9 @@ class SessionEndpoint:
     def on_end(self, end: End) -> None:
         """The peer's end: the answer to ours, or its own wish, which is granted at once."""
         asked = self.state in (SessionState.END_SENT, SessionState.DISCARDING)
+        if self.state is SessionState.BEGIN_RCVD:
+            # The peer does not wait for the answer to its begin any more; it gets both.
+            self.begin()
         self.state = self._next(Event.RECEIVE_CLOSE)
         error = None if asked and end.error is None else session_error(end.error)
         if asked:
@@ -432,6 +442,9 @@ class SessionEndpoint:
         if not self.touched:
             self._touch()
         if link is None:
+            if self.state is SessionState.END_SENT:
+                # Its attach came after our end.
+                return
             raise self._unattached(transfer.handle)
         if not isinstance(link, ReceiverEndpoint):
             raise SessionViolation(ERRANT_LINK, f"a transfer from the receiver of the link {link.name!r}")
@@ -553,6 +566,8 @@ class SessionEndpoint:
 
     def on_disposition(self, role: bool, first: int, last: int, settled: bool, state: State | None) -> None:
         """What the peer says of the deliveries first … last; costs no more than the deliveries there are."""
+        if self.state is SessionState.DISCARDING:
+            return
         if first != last and distance(first, last) < 0:
             raise SessionViolation(INVALID_FIELD, f"a disposition from {first} back to {last}")
         if role:
@@ -632,7 +647,6 @@ class SessionEndpoint:
     def _next(self, event: Event) -> SessionState:
         state = SESSION.get((self.state, event))
         if state is None:
-            if event in (Event.SEND_OPEN, Event.SEND_CLOSE, Event.SEND_CLOSE_WITH_ERROR):
-                raise LocalProtocolError(f"{event.value} is not legal for a session in state {self.state.value}")
-            raise SessionViolation(ILLEGAL_STATE, f"{event.value} for a session in state {self.state.value}")
+            # Of ours: the peer's come only to sessions that can take them.
+            raise LocalProtocolError(f"{event.value} is not legal for a session in state {self.state.value}")
         return state
