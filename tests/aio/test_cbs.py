@@ -616,3 +616,23 @@ async def test_renewal_goes_on_on_the_new_connection(services: Broker, check: Ch
             assert await clock.wake() == pytest.approx(90)
             await eventually(lambda number=number: len(check.put) == 2 * number + 1)
     assert check.tokens == [f"token {number // 2 + 1}" for number in range(7)]
+
+
+@pytest.mark.parametrize("given", ["the token", None])
+async def test_what_is_no_token(connection: Connection, check: Check, given: Any) -> None:
+    async def get_later(audience: str) -> Any:
+        return given
+
+    what = type(given).__name__
+    for get_token in (lambda audience: given, get_later):
+        with pytest.raises(TypeError, match=f"get_token must give a Token, or an awaitable for one, not {what}"):
+            await connection.authorize("audience", get_token)
+    assert check.put == []
+
+
+@pytest.mark.parametrize(
+    ("terms", "problem"), [((1, "jwt"), "text"), (("t", 1), "kind"), (("t", "jwt", "x"), "expires_at")]
+)
+def test_no_token(terms: Any, problem: str) -> None:
+    with pytest.raises(TypeError, match=f"{problem} must be "):
+        Token(*terms)

@@ -8,7 +8,7 @@ import pytest
 from uamqp.aio import Connection, IncomingDelivery, Manual, OnDemand, Receiver, connect
 from uamqp.broker import Broker
 from uamqp.codec.definitions import Accepted, Error, Modified, Rejected, Released
-from uamqp.codec.values import Symbol
+from uamqp.codec.values import Described, Symbol
 from uamqp.exceptions import (
     ConnectionLost,
     DecodeError,
@@ -18,7 +18,7 @@ from uamqp.exceptions import (
 )
 
 from .conftest import Serve
-from .peers import BOUND, PeerServer, eventually
+from .peers import BOUND, Peer, PeerServer, eventually
 
 MESSAGE = b"\x00\x53\x75\xa0\x01x"
 
@@ -378,3 +378,79 @@ async def test_numbers_that_are_none_change_nothing(connection: Connection, numb
 async def test_a_size_of_nothing_is_refused(connection: Connection) -> None:
     with pytest.raises(ValueError, match="max_message_size must be at least 1, not 0"):
         await connection.receiver("queue", max_message_size=0)
+
+
+# --- what nobody took, where more than the link ends ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", ["connection", "session"])
+@pytest.mark.parametrize("taken", [0, 1])
+async def test_what_nobody_took_goes_back_in_order(ends: str, taken: int) -> None:
+    """It was not delivered to anybody, so it does not count as a delivery that failed."""
+    async with Broker() as broker:
+        queue = broker.queue("q", max_deliveries=2, dead_letter="dead")
+        async with connect(broker.url, timeout=BOUND) as connection:
+            async with connection.sender("q") as sender:
+                await sender.send_many(range(10))
+        for n in range(1, 4):
+            async with connect(broker.url, timeout=BOUND) as connection:
+                session = await connection.session()
+                receivers = [await session.receiver("q", prefetch=3) for _ in range(2)]
+                for receiver in receivers[:taken]:
+                    (await receiver.receive()).accept()
+                await (connection if ends == "connection" else session).close()
+            await eventually(lambda n=n: len(queue) == 10 - n * taken)
+        assert len(broker.find("dead") or ()) == 0
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_a_peer_that_does_not_drain_holds_up_the_end_of_a_session_a_moment(
+    serve: Serve, settled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uamqp.aio.receiver._PATIENCE", 0.01)
+    server = await serve(lambda: Peer("on_credit"))
+    async with connect(server.url, timeout=BOUND) as connection:
+        session = await connection.session()
+        mode = "settled" if settled else "mixed"
+        receiver = await session.receiver("q", prefetch=10, sender_settle_mode=mode)
+        sender = server.peer.sender
+        monkeypatch.setattr(type(sender), "finish_drain", lambda self: None)
+        sender.send(b"\x00Su\xa0\x01x", settled)
+        await eventually(lambda: receiver._queue)
+        await session.close()
+        assert isinstance(receiver.error, LocalProtocolError)
+
+
+async def test_a_task_that_is_cancelled_while_all_goes_back_ends_in_order_all_the_same(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uamqp.engine.sender.SenderEndpoint.finish_drain", lambda self: None)
+    server = await serve(Peer)
+    connection = await connect(server.url, timeout=BOUND)
+    await connection.receiver("q", prefetch=10)
+    closing = asyncio.create_task(connection.close())
+    await eventually(lambda: server.peer.sender.drain)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await eventually(lambda: server.peer.engine.closed)
+    assert server.peer.engine.error.condition is None  # type: ignore[union-attr]
+
+
+# --- no outcomes ------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_no_outcome(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q")
+        await fill(server, receiver, 1)
+        delivery: Any = await receiver.receive()
+        for state in ("accepted", 3, None, Error(Symbol("x:y"))):
+            with pytest.raises(TypeError, match=r"an outcome is needed, such as Accepted\(\), not "):
+                delivery.settle(state)
+        with pytest.raises(TypeError, match="annotations must be a mapping, not str"):
+            delivery.modify(annotations="x")
+        assert not delivery.settled
+        delivery.settle(Described(Symbol("x:state"), []))
+        await eventually(lambda: server.peer.settled)

@@ -908,3 +908,47 @@ async def test_a_function_that_fails_is_logged(
         await recovered(events)
     assert "oops" in caplog.text
     assert events[0].what is Happening.INTERRUPTED
+
+
+async def test_connecting_that_is_cancelled_as_the_connection_opens(
+    events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has it, so nobody could close it."""
+    answer = Connection.on_open
+
+    def on_open(self: Connection) -> None:
+        answer(self)
+        connecting.cancel()
+
+    monkeypatch.setattr(Connection, "on_open", on_open)
+    async with Broker() as broker:
+        connecting = asyncio.create_task(connect_and_close(broker.url, events.recovery()))
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        await eventually(lambda: broker.connections == 0)
+        assert asyncio.all_tasks() == {asyncio.current_task(), *broker_tasks()}
+    assert events == []
+
+
+async def connect_and_close(url: str, recovery: Recovery) -> None:
+    async with connect(url, recovery=recovery):
+        raise AssertionError
+
+
+def broker_tasks() -> set[asyncio.Task[Any]]:
+    return {task for task in asyncio.all_tasks() if "recovery" not in task.get_name()}
+
+
+async def test_a_link_that_is_closed_while_it_is_gone_is_closed_for_good(events: Events) -> None:
+    slow = events.recovery(initial_delay=0.1, max_delay=0.1)
+    async with Broker() as broker, connect(broker.url, recovery=slow, timeout=BOUND) as connection:
+        sender, receiver = await connection.sender("q"), await connection.receiver("q")
+        broker.drop_connections()
+        await eventually(lambda: sender._endpoint.suspended)
+        await sender.close()
+        await receiver.close()
+        await eventually(lambda: "recovered" in events.happenings)
+        for call in (sender.send("x"), receiver.receive()):
+            with pytest.raises(LocalProtocolError, match="is closed") as caught:
+                await call
+            assert not caught.value.retryable

@@ -183,3 +183,32 @@ async def test_cancelling_a_request_leaves_the_others_alone(broker: Broker, conn
         await asking
     assert (await connection.request("$odd", Message("fine"))).body == "fine"
     assert not connection._requests["$odd"]._waiting
+
+
+async def test_many_first_requests_share_their_links(broker: Broker, connection: Connection) -> None:
+    odd(broker)
+    answers = await asyncio.gather(*(connection.request("$odd", Message(Value("at once"))) for _ in range(50)))
+    assert {answer.body for answer in answers} == {"at once"}
+    (session,) = connection._engine.sessions
+    assert len(session.links) == 2
+
+
+async def test_first_requests_that_wait_for_links_in_vain(serve: Serve) -> None:
+    server = await serve(lambda: AcceptingPeer("on_attach"))
+    async with connect(server.url) as connection:
+        asking = asyncio.create_task(connection.request("$odd", Message(""), timeout=0.05))
+        await asyncio.sleep(0)
+        with pytest.raises(OperationTimeout, match=r"links for requests to '\$odd' were not attached in time"):
+            await connection.request("$odd", Message(""), timeout=0.01)
+        with pytest.raises(OperationTimeout, match="did not answer attach"):
+            await asking
+
+
+async def test_first_requests_after_one_that_failed(broker: Broker, connection: Connection) -> None:
+    """What keeps one from its links need not keep others."""
+    odd(broker)
+    first, second = (asyncio.create_task(connection.request("$odd", Message(Value("it")))) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).body == "it"
+    assert first.cancelled()

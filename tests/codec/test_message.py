@@ -63,8 +63,11 @@ def test_sections_of_a_body() -> None:
 
 @pytest.mark.parametrize("cls", [Data, Sequence])
 def test_a_body_has_a_section(cls: Any) -> None:
-    with pytest.raises(ValueError, match="one section at least"):
+    with pytest.raises(ValueError, match="takes one section at least"):
         cls([])
+    for sections in ([5], ["text"], "text", b"bytes", [[1], b"a"]):
+        with pytest.raises(TypeError, match=f"{cls.__name__} takes a list of (bytes|lists), one for each section"):
+            cls(sections)
 
 
 def test_body_forms() -> None:
@@ -461,9 +464,11 @@ def test_bodies_that_cannot_be_encoded() -> None:
     for body in (object(), Value({1, 2}), "\ud800"):
         with pytest.raises(EncodeError):
             encode_message(body)
-    for body in (Data(["text"]), Data([5]), Sequence([5]), Sequence(["ab"])):  # type: ignore[list-item]
-        with pytest.raises(EncodeError, match="expected"):
-            encode_message(body)
+    for body in (Data([b""]), Sequence([[]])):
+        for section in ("text", 5):
+            body.sections = [section]  # type: ignore[list-item]
+            with pytest.raises(EncodeError, match="expected"):
+                encode_message(body)
 
 
 def test_a_message_may_have_no_body() -> None:

@@ -514,6 +514,13 @@ def test_map_keys_may_be_any_scalar(key: Any) -> None:
     assert decode_all(encode({key: 1})) == {key: 1}
 
 
+@pytest.mark.parametrize("key", [(), (1, 2), ((),)])
+def test_map_keys_that_nobody_could_read(key: Any) -> None:
+    for value in ({key: 1}, [{key: 1}], Array([{key: 1}], "map")):
+        with pytest.raises(EncodeError, match="a list, map or array is the key of a map"):
+            encode(value)
+
+
 def test_zero_width_elements_count_together() -> None:
     half = Array([None] * (MAX_ZERO_WIDTH // 2), "null")
     assert decode_all(encode([half, half])) == [half, half]

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from ..codec.definitions import Error
@@ -21,6 +22,7 @@ from ..engine.limits import HANDLE_MAX, INCOMING_WINDOW
 from ..engine.sasl import Mechanism
 from ..exceptions import AMQPError, ConnectionEnded, ConnectionLost, InDoubt, NotSent, OperationTimeout, TokenError
 from ..transport.driver import BackgroundTask, wake, within
+from .arguments import expect
 from .options import DEFAULT, Timeout
 from .receiver import Receiver
 from .request import Requests
@@ -65,9 +67,19 @@ class Token:
     kind: str
     expires_at: float | None = None
 
+    def __post_init__(self) -> None:
+        expect("text", self.text, str, "a str")
+        expect("kind", self.kind, str, "a str")
+        if self.expires_at is not None:
+            expect("expires_at", self.expires_at, (int, float, Real), "a time in seconds")
+
 
 #: Gives a token for an audience.
 TokenSource: TypeAlias = Callable[[str], Token | Awaitable[Token]]
+
+
+def _no_token_at_all(given: object) -> TypeError:
+    return TypeError(f"get_token must give a Token, or an awaitable for one, not {type(given).__name__}")
 
 
 class TokenKeeper:
@@ -251,6 +263,8 @@ class TokenKeeper:
         """What a function of the application gives, also where that takes its time, but not for ever."""
         if isinstance(token, Token):
             return token
+        if not isinstance(token, Awaitable):
+            raise _no_token_at_all(token)
         awaited = token
         told: list[Token | Exception] = []
         driver = self._connection._driver
@@ -276,6 +290,8 @@ class TokenKeeper:
         given = told[0]
         if isinstance(given, Exception):
             raise given
+        if not isinstance(given, Token):
+            raise _no_token_at_all(given)
         return given
 
     async def _renew(self) -> None:

@@ -49,6 +49,7 @@ from .options import (
     Timeout,
     connection_options,
 )
+from .receiver import leave
 from .recovery import Recovery, Repair
 from .request import Requests
 from .session import Session
@@ -181,6 +182,8 @@ class Connection(Observer):
         self._default_session: Session | None = None
         #: By address: what asks and hears the answers.
         self._requests: dict[str, Requests] = {}
+        #: To which addresses links for requests are being attached.
+        self._opening_requests: set[str] = set()
         #: By audience: what keeps the connection authorized.
         self._keepers: dict[str, TokenKeeper] = {}
         self.path = options.endpoint.path
@@ -208,6 +211,9 @@ class Connection(Observer):
         try:
             await self._connect(self._options)
         except BaseException:
+            if self._repair is not None:
+                # It may be open already, when nobody wants it any more.
+                self._repair.stop()
             await self._driver.disconnect(1.0)
             raise
 
@@ -434,20 +440,30 @@ class Connection(Observer):
         expect("address", address, str, "a str")
         expect("message", message, Message, "a Message")
         left = self._driver.countdown(self._seconds(timeout))
-        former = requests = self._requests.get(address)
+        requests = self._requests.get(address)
         if requests is None or not requests.usable:
-            session = await self._shared_session(left())
-            opened = await Requests.open_dynamic(session, address, left())
-            requests = self._requests.get(address)
-            if requests is not None and requests.usable:
-                # Another task was faster.
-                opened.retire()
-            else:
-                requests = self._requests[address] = opened
-                if former is not None:
-                    former.retire()
+            requests = await self._open_requests(address, left)
         answer = await requests.request(message, left())
         return answer.message
+
+    async def _open_requests(self, address: str, left: Callable[[], float | None]) -> Requests:
+        """The links for requests to a node: one task attaches them, the others wait for it."""
+        opening = self._opening_requests
+        if not await self._changed.wait_for(lambda: address not in opening, left()):
+            raise OperationTimeout(f"the links for requests to {address!r} were not attached in time")
+        former = self._requests.get(address)
+        if former is not None and former.usable:
+            return former
+        opening.add(address)
+        try:
+            session = await self._shared_session(left())
+            opened = self._requests[address] = await Requests.open_dynamic(session, address, left())
+        finally:
+            opening.discard(address)
+            self._changed.notify()
+        if former is not None:
+            former.retire()
+        return opened
 
     async def authorize(
         self,
@@ -499,14 +515,22 @@ class Connection(Observer):
     # -- the end -------------------------------------------------------------------------------------------------
 
     async def close(self, *, timeout: Timeout = DEFAULT) -> None:
-        """Close the connection, and everything on it; safe to call twice. Never raises for a peer that is gone."""
+        """Close the connection, and everything on it; safe to call twice. Never raises for a peer that is gone.
+
+        What its receivers did not give out goes back.
+        """
         if self._repair is not None:
             self._repair.stop()
         engine = self._engine
         try:
             if engine.error is None and engine.remote_open is not None:
-                engine.close()
-                await self._changed.wait_for(lambda: engine.closed or engine.error is not None, self._seconds(timeout))
+                seconds = self._seconds(timeout)
+                left = self._driver.countdown(seconds)
+                try:
+                    await leave(engine.sessions, self._driver, seconds)
+                finally:
+                    engine.close()
+                await self._changed.wait_for(lambda: engine.closed or engine.error is not None, left())
         finally:
             await self._driver.disconnect(1.0)
             engine.lose(None)

@@ -197,7 +197,7 @@ class Link:
     def _leave(self) -> None:
         """Bring it back no more: it is being closed."""
         if self._endpoint.suspended:
-            self._give_up(None)
+            self._give_up(LocalProtocolError(f"the link {self.name!r} is closed"))
         self._session._connection._links.pop(self, None)  # type: ignore[call-overload]
 
     def _ended(self, endpoint: LinkEndpoint, error: AMQPError | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..codec.definitions import Source
@@ -17,10 +17,14 @@ from .link import Link
 from .options import DEFAULT, Timeout
 
 if TYPE_CHECKING:
+    from ..engine.session import SessionEndpoint
+    from ..transport.driver import Driver
     from .session import Session
 
 #: More deliveries than anybody takes: stands for "never" in the countdown to the next flow.
 _NEVER = 1 << 62
+#: Seconds that the end of a session waits for what is under way: there are peers that never answer a drain.
+_PATIENCE = 2.0
 
 
 def nowhere() -> bool:
@@ -162,7 +166,7 @@ class Receiver(Link):
         endpoint = self._endpoint
         endpoint.drain()
         seconds = self._seconds(timeout)
-        if not await self._changed.wait_for(lambda: not endpoint.draining or endpoint.error is not None, seconds):
+        if not await self._until_drained(seconds):
             raise OperationTimeout(f"the peer did not answer drain within {seconds} s")
         if endpoint.error is not None:
             raise endpoint.error.again()
@@ -192,25 +196,37 @@ class Receiver(Link):
         """
         endpoint = self._endpoint
         self._leave()
-        # Who still waits is given nothing more.
-        self._policy = Manual()
-        seconds = self._seconds(timeout)
-        left = self._driver.countdown(seconds)
+        left = self._driver.countdown(self._seconds(timeout))
         try:
-            under_way = endpoint.state is LinkState.ATTACHED and endpoint.expects
-            if under_way and endpoint.sender_settle_mode != SENDER_SETTLE_SETTLED:
-                # What is under way can be given back only when it is here.
-                await self.drain(timeout=seconds)
-        except AMQPError:
-            # The peer does not drain, or is gone.
-            pass
+            await give_back([self], left)
         finally:
-            while self._queue:
-                delivery = self._queue.popleft()
-                if not delivery.settled:
-                    delivery.release()
             endpoint.detach()
         await super().close(timeout=left())
+
+    def _take_no_more(self) -> bool:
+        """Take no more deliveries; whether there may be some under way, of which a drain tells when they are here."""
+        endpoint = self._endpoint
+        # Who still waits is given nothing more.
+        self._policy = Manual()
+        under_way = endpoint.state is LinkState.ATTACHED and endpoint.expects
+        if not under_way or endpoint.sender_settle_mode == SENDER_SETTLE_SETTLED:
+            return False
+        try:
+            endpoint.drain()
+        except AMQPError:
+            # The session is being ended.
+            return False
+        return True
+
+    async def _until_drained(self, seconds: float | None) -> bool:
+        endpoint = self._endpoint
+        return await self._changed.wait_for(lambda: not endpoint.draining or endpoint.error is not None, seconds)
+
+    def _release_all(self) -> None:
+        while self._queue:
+            delivery = self._queue.popleft()
+            if not delivery.settled:
+                delivery.release()
 
     def _ended(self, endpoint: LinkEndpoint, error: AMQPError | None) -> None:
         if endpoint is self._endpoint:
@@ -278,3 +294,24 @@ class Receiver(Link):
         self._until_refill = self._policy.refill_after or _NEVER
         if self._may_flow:
             self._policy.taken(self)
+
+
+async def give_back(receivers: Sequence[Receiver], left: Callable[[], float | None]) -> None:
+    """Before their links end: let what the receivers did not give out, or is on its way to them, go back to its nodes.
+
+    Where a peer does not tell within the seconds that are `left` that nothing more is under way, what comes later goes
+    back with the link, and may count as a delivery that failed.
+    """
+    draining = [receiver for receiver in receivers if receiver._take_no_more()]
+    try:
+        for receiver in draining:
+            await receiver._until_drained(left())
+    finally:
+        for receiver in receivers:
+            receiver._release_all()
+
+
+async def leave(sessions: Sequence[SessionEndpoint], driver: Driver, seconds: float | None) -> None:
+    """Before sessions end: `give_back` for all their receivers."""
+    receivers = [link.context for session in sessions for link in session.links if isinstance(link.context, Receiver)]
+    await give_back(receivers, driver.countdown(_PATIENCE if seconds is None else min(seconds, _PATIENCE)))

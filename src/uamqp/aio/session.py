@@ -28,7 +28,7 @@ from .arguments import expect, keyed, symbols, whole
 from .credit import CreditPolicy, Prefetch
 from .opening import Opening
 from .options import DEFAULT, PREFETCH, Timeout
-from .receiver import Receiver
+from .receiver import Receiver, leave
 from .sender import Sender
 from .signal import Signal
 
@@ -279,7 +279,7 @@ class Session:
         return receiver
 
     async def close(self, *, timeout: Timeout = DEFAULT) -> None:
-        """End the session and its links; safe to call twice.
+        """End the session and its links; safe to call twice. What its receivers did not give out goes back.
 
         Returns when the peer has answered, and after `timeout` seconds at the latest.
         """
@@ -288,9 +288,14 @@ class Session:
         self._connection._sessions.pop(self, None)
         if endpoint.error is not None:
             return
-        endpoint.end()
+        seconds = self._connection._seconds(timeout)
+        left = self._driver.countdown(seconds)
         try:
-            await self._changed.wait_for(lambda: endpoint.error is not None, self._connection._seconds(timeout))
+            await leave([endpoint], self._driver, seconds)
+        finally:
+            endpoint.end()
+        try:
+            await self._changed.wait_for(lambda: endpoint.error is not None, left())
         finally:
             endpoint.ended(None)
 

@@ -21,6 +21,8 @@ _DOUBLE: Final = struct.Struct("!d")
 _TWO_UINTS: Final = struct.Struct("!II")
 
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
+#: Constructors of lists, maps and arrays.
+_NO_KEYS: Final = frozenset(b"\x45\xc0\xd0\xc1\xd1\xe0\xf0")
 
 #: Takes the value and the depth at which it lies; gives its bytes.
 Encoder: TypeAlias = Callable[[Any, int], bytes]
@@ -213,7 +215,12 @@ def _map_parts(value: object, depth: int) -> list[bytes]:
     if not isinstance(value, dict):
         raise _wrong("dict", value)
     check_room(2 * len(value), depth)
-    return [encode_at(part, depth + 1) for entry in value.items() for part in entry]
+    parts = [encode_at(part, depth + 1) for entry in value.items() for part in entry]
+    for key in parts[::2]:
+        if key[0] in _NO_KEYS:
+            # Python's dicts cannot have them, so nobody could read it.
+            raise EncodeError("a list, map or array is the key of a map")
+    return parts
 
 
 def list_of(parts: list[bytes]) -> bytes:

@@ -59,6 +59,16 @@ _encode_list: Final = encoder("list")
 Map: TypeAlias = dict[Any, Any]
 
 
+def _sections(name: str, sections: Any, kind: tuple[type, ...], meaning: str) -> list[Any]:
+    """The sections of a body, one at least, each of its kind."""
+    found = [None] if isinstance(sections, (str, bytes, bytearray, memoryview)) else list(sections)
+    if not all(isinstance(section, kind) for section in found):
+        raise TypeError(f"{name} takes a list of {meaning}, one for each section")
+    if not found:
+        raise ValueError(f"{name} takes one section at least")
+    return found
+
+
 class Data:
     """A body of one or more data sections (spec 3.2.6).
 
@@ -66,15 +76,13 @@ class Data:
         sections: their bytes.
 
     Raises:
-        ValueError: there is no section.
+        ValueError, TypeError: there is no section, or one is of another kind.
     """
 
     __slots__ = ("sections",)
 
     def __init__(self, sections: list[bytes]) -> None:
-        if not sections:
-            raise ValueError("a data body has one section at least")
-        self.sections = list(sections)
+        self.sections = _sections("Data", sections, (bytes, bytearray, memoryview), "bytes")
 
     def __eq__(self, other: object) -> bool:
         return self.sections == other.sections if isinstance(other, Data) else NotImplemented
@@ -92,15 +100,13 @@ class Sequence:
         sections: their lists.
 
     Raises:
-        ValueError: there is no section.
+        ValueError, TypeError: there is no section, or one is of another kind.
     """
 
     __slots__ = ("sections",)
 
     def __init__(self, sections: list[list[Any]]) -> None:
-        if not sections:
-            raise ValueError("a sequence body has one section at least")
-        self.sections = list(sections)
+        self.sections = _sections("Sequence", sections, (list, tuple), "lists")
 
     def __eq__(self, other: object) -> bool:
         return self.sections == other.sections if isinstance(other, Sequence) else NotImplemented

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..codec.composite import Composite
@@ -238,7 +238,12 @@ class IncomingDelivery:
             delivery_failed: count this as a failed attempt (its delivery-count grows).
             undeliverable_here: do not send it to this receiver again.
             annotations: message annotations to set, by name.
+
+        Raises:
+            TypeError: `annotations` is no mapping.
         """
+        if annotations is not None and not isinstance(annotations, Mapping):
+            raise TypeError(f"annotations must be a mapping, not {type(annotations).__name__}")
         keyed = {Symbol(k) if isinstance(k, str) else k: v for k, v in annotations.items()} if annotations else None
         self.settle(Modified(delivery_failed or None, undeliverable_here or None, keyed))
 
@@ -256,7 +261,14 @@ class IncomingDelivery:
         link.session.settle_incoming(self.id, encoded, self.settled)
 
     def encoded(self, state: State) -> bytes:
-        """The outcome as it goes over the wire. Raises EncodeError where it cannot be, or does not fit into a frame."""
+        """The outcome as it goes over the wire.
+
+        Raises:
+            TypeError: it is none.
+            EncodeError: it cannot be, or does not fit into a frame.
+        """
+        if not isinstance(state, Described) and "delivery-state" not in getattr(state, "PROVIDES", ()):
+            raise TypeError(f"an outcome is needed, such as Accepted(), not {type(state).__name__}")
         connection = self.link.session.connection
         encoded = encode_state(state, connection.settings.all_fields)
         if not connection.fits(encoded):
