@@ -429,11 +429,51 @@ def test_finding_nodes() -> None:
         {"handle_max": -1},
         {"link_credit": 200_000},
         {"max_connections": 0},
+        {"max_queue_length": -1},
+        {"max_deliveries": 0},
+        {"max_bytes": -5},
+        {"port": -1},
+        {"port": 0, "websocket_port": 70_000},
     ],
 )
 def test_terms_that_no_client_could_take(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
+    with pytest.raises(ValueError, match="port must be" if "port" in options else f"{next(iter(options))} must be"):
         Broker(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"max_queue_length": "9"}, "max_queue_length must be a whole number, not str"),
+        ({"max_queues": None}, "max_queues must be a whole number, not NoneType"),
+        ({"max_deliveries": True}, "max_deliveries must be a whole number, not bool"),
+        ({"idle_timeout": "60"}, "idle_timeout must be a number, not str"),
+        ({"dead_letter": 3}, "dead_letter must be a str, not int"),
+        ({"token_check": 3}, "token_check must be a function, not int"),
+        ({"port": "5672"}, "port must be a whole number, not str"),
+    ],
+)
+def test_terms_of_the_wrong_kind(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(TypeError, match=problem):
+        Broker(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"ttl": "5"}, TypeError),
+        ({"ttl": -1}, ValueError),
+        ({"max_length": 1.5}, TypeError),
+        ({"max_bytes": -1}, ValueError),
+        ({"max_deliveries": 0}, ValueError),
+        ({"dead_letter": b"dead"}, TypeError),
+    ],
+)
+def test_terms_of_a_queue_that_cannot_be(options: dict[str, Any], kind: type[Exception]) -> None:
+    broker = Broker()
+    with pytest.raises(kind, match=f"{next(iter(options))} must be"):
+        broker.queue("q", **options)
+    assert broker.find("q") is None
 
 
 def test_a_broker_that_does_not_run() -> None:

@@ -366,3 +366,52 @@ def test_an_event_that_ends_the_program(broker: Broker, what: Happening) -> None
             receiver.receive()
         with pytest.raises(LocalProtocolError, match="cannot be brought back"):
             receiver.receive(timeout=None)
+
+
+def test_the_connection_comes_back_while_the_program_does_something_else() -> None:
+    """The heartbeat notices, and whoever connects goes on until all is back."""
+    back, again = threading.Event(), threading.Event()
+
+    def told(event: RecoveryEvent) -> None:
+        if event.what is Happening.RECOVERED:
+            (again if back.is_set() else back).set()
+
+    with Broker.running(idle_timeout=0.4) as broker:
+        recovery = Recovery(initial_delay=0.001, max_delay=0.01, on_event=told)
+        with connect(broker.url, recovery=recovery, timeout=BOUND) as connection:
+            sender, receiver = connection.sender("q"), connection.receiver("q")
+            sender.send("one")
+            for event in (back, again):
+                dropped(broker)
+                assert event.wait(BOUND)
+                assert connection.is_open
+                assert broker.connections == 1
+            sender.send("two")
+            assert {receiver.receive().body for _ in range(2)} == {"one", "two"}
+
+
+def test_a_token_is_renewed_while_the_program_does_something_else() -> None:
+    """Getting it takes its time, so it is done in another thread, which hears the answer, too."""
+    put: list[str] = []
+    renewed = threading.Event()
+
+    def check(kind: str, audience: str, text: str) -> None:
+        put.append(text)
+        if len(put) == 2:
+            renewed.set()
+
+    def get_token(audience: str) -> Token:
+        return Token(f"token {len(put)}", "jwt", time.time() + 1.5)
+
+    with Broker.running(token_check=check) as broker, connect(broker.url, timeout=BOUND) as connection:
+        connection.authorize("audience", get_token, refresh_window=1.4)
+        assert renewed.wait(BOUND)
+        # The thread has done its part, and lets others lead.
+        driver = connection._driver
+        for _ in range(1000):
+            if driver._leader is None:
+                break
+            time.sleep(0.01)
+        assert driver._leader is None
+        with connection.sender("q") as sender:
+            sender.send("one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ..engine.limits import (
     CHANNEL_MAX,
@@ -22,18 +22,50 @@ from .azure.options import Azure
 TokenCheck = Callable[[str, str, str], str | None]
 
 
-#: The least and the most of the numbers that go out to clients, or that clients could not do without.
-_RANGES: Final[dict[str, tuple[float, float]]] = {
-    "max_connections": (1, inf),
-    "max_handshakes": (1, inf),
-    "handshake_timeout": (0.001, inf),
-    "max_frame_size": (MIN_MAX_FRAME_SIZE, MASK),
-    "channel_max": (0, 65_535),
-    "handle_max": (0, MASK),
-    "max_message_size": (1, inf),
-    "link_credit": (0, MAX_CREDIT),
-    "idle_timeout": (0.001, inf),
+#: Of each number what kind it is, and the least and the most.
+_RANGES: Final[dict[str, tuple[type, float, float]]] = {
+    "max_connections": (int, 1, inf),
+    "max_handshakes": (int, 1, inf),
+    "handshake_timeout": (float, 0.001, inf),
+    "max_frame_size": (int, MIN_MAX_FRAME_SIZE, MASK),
+    "channel_max": (int, 0, 65_535),
+    "handle_max": (int, 0, MASK),
+    "max_message_size": (int, 1, inf),
+    "max_queue_length": (int, 0, inf),
+    "max_queue_bytes": (int, 0, inf),
+    "max_bytes": (int, 0, inf),
+    "max_queues": (int, 0, inf),
+    "link_credit": (int, 0, MAX_CREDIT),
+    "max_deliveries": (int, 1, inf),
+    "idle_timeout": (float, 0.001, inf),
+    # Of a queue, and of where the broker listens.
+    "max_length": (int, 0, inf),
+    "ttl": (float, 0, inf),
+    "port": (int, 0, 65_535),
 }
+
+
+#: Those that there need not be.
+_NONE: Final = frozenset({"max_deliveries", "idle_timeout"})
+
+
+def check_number(name: str, value: Any) -> None:
+    """Look at one of the numbers that a broker or a queue is told.
+
+    Raises:
+        TypeError, ValueError: it is no such number, or out of range.
+    """
+    kind, least, most = _RANGES[name]
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+        raise TypeError(f"{name} must be a {'whole ' if kind is int else ''}number, not {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be {least} to {most}, not {value}")
+
+
+def check_name(name: str, value: object) -> None:
+    """Look at the name of a node; None stands for none. Raises TypeError where it is none."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +92,7 @@ class BrokerOptions:
         token_check: for ``$cbs``; None accepts every token.
 
     Raises:
+        TypeError: a value is not of its kind.
         ValueError: a number is out of range.
     """
 
@@ -85,10 +118,12 @@ class BrokerOptions:
     token_check: TokenCheck | None = None
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise ValueError(f"{name} must be {least} to {most}, not {value}")
+        for name, value in vars(self).items():
+            if name in _RANGES and not (value is None and name in _NONE):
+                check_number(name, value)
+        check_name("dead_letter", self.dead_letter)
+        if self.token_check is not None and not callable(self.token_check):
+            raise TypeError(f"token_check must be a function, not {type(self.token_check).__name__}")
 
     @property
     def anonymous_allowed(self) -> bool:

@@ -24,7 +24,7 @@ from .azure.options import Azure
 from .azure.personality import AzurePersonality
 from .expiry import Sweeper
 from .nodes import Entry, Node, Queue, Refused, Storage, Topic, dead_letter_copy, node_name, shown
-from .options import BrokerOptions
+from .options import BrokerOptions, check_name, check_number
 from .peer import Peer
 from .personality import Personality
 
@@ -79,6 +79,8 @@ class Broker:
             raise AddressError(
                 f"a broker that lets in everybody listens on this machine only, not on {host!r}: give it users"
             )
+        for number in (port, *(() if websocket_port is None else (websocket_port,))):
+            check_number("port", number)
         self.host = host
         self.port = port
         self.websocket_port = websocket_port
@@ -233,7 +235,13 @@ class Broker:
 
         Raises:
             Refused: there is a topic of that name, or there are too many nodes.
+            TypeError, ValueError: as for `BrokerOptions`.
         """
+        terms = {"max_length": max_length, "max_bytes": max_bytes, "max_deliveries": max_deliveries, "ttl": ttl}
+        for term, value in terms.items():
+            if value is not None:
+                check_number(term, value)
+        check_name("dead_letter", dead_letter)
         name = name.lstrip("/")
         node = self.find(name)
         if node is not None:

@@ -73,6 +73,12 @@ class BlockingWaiter:
         return self._result
 
 
+class _Rest(BlockingWaiter):
+    """What a coroutine waits for that time alone brings: nobody need listen to the peer for it."""
+
+    __slots__ = ()
+
+
 #: What a coroutine waits for while it runs: it can go on when it comes back, and not from inside what it calls.
 _RUNNING: Final = BlockingWaiter()
 
@@ -190,6 +196,7 @@ class BlockingDriver(Driver):
 
     def __init__(self) -> None:
         self.waiter = BlockingWaiter
+        self.rest = _Rest
         self.now = time.monotonic
         self.deadlines = Deadlines(time.monotonic, self.call_at)
         # A call may come from inside another one of the same thread: from the iterable given to `send_many`, say.
@@ -563,30 +570,53 @@ class BlockingDriver(Driver):
                 for task in ready:
                     self._step(task)
                     if not task.done and isinstance(task.waiter, Outside) and not task.waiter.begun:
-                        self._call_outside(task.waiter)
+                        self._call_outside(task, task.waiter)
                     if task.error is not None and not isinstance(task.error, Exception):
                         # An interrupt or exit: meant for the program, which happened to be here.
                         raise task.error
             finally:
                 self._tasks = [task for task in self._tasks if not task.done]
 
-    def _call_outside(self, outside: Outside) -> None:
+    def _call_outside(self, task: _Task, outside: Outside) -> None:
         """Make the call that a task wants, in another thread: the one whose step this was has a task of its own."""
         outside.begun = True
 
         def call() -> None:
             outside.call()
-            with self._lock:
-                try:
-                    self._finish_step()
-                except BaseException as error:
-                    # An exit would end this thread only, and nobody would hear of it.
+            try:
+                self._attend(task)
+            except BaseException as error:
+                # An exit would end this thread only, and nobody would hear of it.
+                with self._lock:
                     self._stop(None, error)
+
+        threading.Thread(target=call, name="uamqp-outside", daemon=True).start()
+
+    def _attend(self, task: _Task) -> None:
+        """Go on with a background task as long as it waits for the peer. The program may be busy elsewhere for long, and
+        all that the watch does is what is due at a time."""
+        while True:
+            with self._lock:
+                if self._leader is task:
+                    self._leader = None
+                    self._turn()
+                else:
+                    self._run_timers()
+                self._finish_step()
                 if self._leader is not None:
                     # There may be another stream now, or a timer that it does not know of.
                     self._interrupt_leader()
-
-        threading.Thread(target=call, name="uamqp-outside", daemon=True).start()
+                if task.done or isinstance(task.waiter, (_Rest, Outside)):
+                    return
+                if task.can_go_on():
+                    continue
+                if self._leader is not None or self._wakeup_read < 0:
+                    self._follow(task)
+                    continue
+                self._leader = task
+                poller, milliseconds, _ = self._prepare_poll()
+            if poller is not None:
+                poller.poll(milliseconds)
 
     def _until_next_timer(self) -> float:
         while self._timers and self._timers[0].callback is None:
