@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -126,6 +129,61 @@ def test_a_duration_can_be_used_again_after_it_was_forgotten(clock: Clock, deadl
         deadlines.add(flag, 1.0)
         clock.advance(begin + 1)
         assert flag.woken == (begin + 1, False)
+
+
+class Interrupt(BaseException):
+    pass
+
+
+def interrupted(line: int, function: Callable[..., Any], *arguments: Any) -> bool:
+    """Call a function that is interrupted before so many lines of the driver; whether it was."""
+    left = line
+    before = sys.gettrace()
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.endswith("driver.py"):
+            return None
+        left -= event == "line"
+        if not left:
+            sys.settrace(before)
+            raise Interrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        function(*arguments)
+    except Interrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("what", ["add", "release"])
+def test_an_interrupt_leaves_no_duration_that_never_ends(what: str) -> None:
+    line = 1
+    while True:
+        clock = Clock()
+        deadlines = Deadlines(clock.now, clock.call_at)
+        acts: dict[str, Callable[[], Any]] = {
+            "add": lambda deadlines=deadlines, clock=clock: deadlines.add(Flag(clock), 1.0),
+            "release": deadlines.release,
+        }
+        if what != "add":
+            deadlines.add(old := Flag(clock), 1.0).pop(old)
+        was_interrupted = interrupted(line, acts[what])
+        clock.advance(10.0)
+        flag = Flag(clock)
+        deadlines.add(flag, 1.0)
+        deadlines.release()
+        clock.advance(11.0)
+        assert flag.woken == (11.0, False)
+        deadlines.release()
+        if not was_interrupted:
+            break
+        line += 1
+    assert line > 3
 
 
 def test_release_cancels_the_timers_that_nobody_needs(clock: Clock, deadlines: Deadlines) -> None:

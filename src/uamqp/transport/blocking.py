@@ -715,9 +715,13 @@ class BlockingDriver(Driver):
 
     def _drop_pipe(self) -> None:
         if self._wakeup_read >= 0:
-            self._let_go(self._wakeup_read, self._wakeup_write)
+            pipe = self._wakeup_read, self._wakeup_write
+            if self._leader is not None:
+                self._interrupt_leader()
+            # First, so that an interrupt in between cannot have them closed twice.
             self._wakeup_read, self._wakeup_write = -1, -1
             self._interrupted = False
+            self._let_go(*pipe)
 
     def _let_go(self, *descriptors: socket.socket | SocketTunnel | int) -> None:
         self._to_close += descriptors

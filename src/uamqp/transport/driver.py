@@ -156,7 +156,8 @@ class Deadlines:
     """Time-outs of many waiters at the cost of two dictionary operations each.
 
     Nearly all calls use the same few time-outs, and of one duration the first to be added is the first to run out.
-    So there is a queue per duration, and one timer per queue, set anew only when it fires.
+    So there is a queue per duration, and one timer per queue, set anew only when it fires. In blocking code an interrupt
+    may come between any two steps of `add` and `release`: it leaves a timer without a queue, not a queue without a timer.
     """
 
     __slots__ = ("_call_at", "_now", "_queues", "_timers")
@@ -174,13 +175,13 @@ class Deadlines:
         if queue is None:
             if len(self._queues) >= _MAX_IDLE_QUEUES:
                 self.release()
-            queue = self._queues[timeout] = {}
             self._timers[timeout] = self._call_at(when, lambda: self._expire(timeout))
+            queue = self._queues[timeout] = {}
         queue[waiter] = when
         return queue
 
     def _expire(self, timeout: float) -> None:
-        queue = self._queues[timeout]
+        queue = self._queues.get(timeout)
         now = self._now()
         while queue:
             waiter, when = next(iter(queue.items()))
@@ -190,10 +191,15 @@ class Deadlines:
             del queue[waiter]
             if not waiter.done():
                 waiter.set_result(False)
-        del self._queues[timeout], self._timers[timeout]
+        self._forget(timeout)
 
     def release(self) -> None:
         """Forget the timers that nobody waits for, so that they keep nothing alive."""
         for timeout in [timeout for timeout, queue in self._queues.items() if not queue]:
-            self._timers.pop(timeout).cancel()
-            del self._queues[timeout]
+            self._forget(timeout)
+
+    def _forget(self, timeout: float) -> None:
+        self._queues.pop(timeout, None)
+        timer = self._timers.pop(timeout, None)
+        if timer is not None:
+            timer.cancel()

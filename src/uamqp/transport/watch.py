@@ -35,14 +35,16 @@ class Watch:
         self._drivers: weakref.WeakSet[Watched] = weakref.WeakSet()
         #: Those that have something to write, however little anybody else knows of them.
         self._holding: set[Watched] = set()
-        self._changed = threading.Condition()
+        # Entering and leaving a plain lock is one step each, between which no interrupt can come.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         #: When the thread will look next; None: when it is told to.
         self._until: float | None = None
 
     def add(self, driver: Watched) -> None:
         """Look after the connection until it is closed or forgotten."""
-        with self._changed:
+        with self._lock:
             self._drivers.add(driver)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="uamqp-heartbeat", daemon=True)
@@ -51,18 +53,18 @@ class Watch:
 
     def remove(self, driver: Watched) -> None:
         """The connection is closed."""
-        with self._changed:
+        with self._lock:
             self._drivers.discard(driver)
 
     def expect(self, when: float) -> None:
         """One of the connections has a deadline at that time, which may be sooner than those known so far."""
-        with self._changed:
+        with self._lock:
             if self._until is None or when < self._until:
                 self._changed.notify()
 
     def _run(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 deadlines = [d.next_deadline() for d in self._drivers]
                 self._until = nearest = min((d for d in deadlines if d is not None), default=None)
                 delay = None if nearest is None else max(_RETRY, nearest - time.monotonic())
@@ -74,18 +76,18 @@ class Watch:
 
     def hold(self, driver: Watched, when: float) -> None:
         """The connection has something to write at that time, which must not be lost with it."""
-        with self._changed:
+        with self._lock:
             self._holding.add(driver)
         self.expect(when)
 
     def let_go(self, driver: Watched) -> None:
         """It is written."""
-        with self._changed:
+        with self._lock:
             self._holding.discard(driver)
 
     def finish(self) -> None:
         """The program ends: let connections write what they hold."""
-        with self._changed:
+        with self._lock:
             drivers = list(self._holding)
         for driver in drivers:
             driver.keep_alive()
