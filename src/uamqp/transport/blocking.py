@@ -593,8 +593,10 @@ class BlockingDriver(Driver):
         threading.Thread(target=call, name="uamqp-outside", daemon=True).start()
 
     def _attend(self, task: _Task) -> None:
-        """Go on with a background task as long as it waits for the peer. The program may be busy elsewhere for long, and
-        all that the watch does is what is due at a time."""
+        """Go on with a background task as long as it waits for the peer.
+
+        The program may be busy elsewhere for long, and all that the watch does is what is due at a time.
+        """
         while True:
             with self._lock:
                 if self._leader is task:

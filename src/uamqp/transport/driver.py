@@ -156,8 +156,9 @@ class Deadlines:
     """Time-outs of many waiters at the cost of two dictionary operations each.
 
     Nearly all calls use the same few time-outs, and of one duration the first to be added is the first to run out.
-    So there is a queue per duration, and one timer per queue, set anew only when it fires. In blocking code an interrupt
-    may come between any two steps of `add` and `release`: it leaves a timer without a queue, not a queue without a timer.
+    So there is a queue per duration, and one timer per queue, set anew only when it fires. In blocking code an
+    interrupt may come between any two steps of `add` and `release`: it leaves a timer without a queue, but no queue
+    without a timer.
     """
 
     __slots__ = ("_call_at", "_now", "_queues", "_timers")
