@@ -168,7 +168,9 @@ MUTANTS = [
         "self.count - receiver.queued",
         "self.count + 1 - receiver.queued",
     ),
-    Mutant("a receiver gives nothing back on close", aio_receiver.Receiver, "_release_all", "delivery.release()", "pass"),
+    Mutant(
+        "a receiver gives nothing back on close", aio_receiver.Receiver, "_release_all", "delivery.release()", "pass"
+    ),
     Mutant(
         "a connection that is closed keeps its stream",
         event_loop.EventLoopDriver,
