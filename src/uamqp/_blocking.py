@@ -86,6 +86,9 @@ class Blocking(LoopBound):
     def _new_lock(self) -> ThreadLock:
         return ThreadLock()
 
+    def _here(self) -> int:
+        return get_ident()
+
     async def _outside(self, function: Callable[..., T], *arguments: Any) -> T:
         return await Outside(function, arguments)  # type: ignore[no-any-return]
 

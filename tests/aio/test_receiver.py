@@ -11,6 +11,7 @@ from uamqp.codec.definitions import Accepted, Error, Modified, Rejected, Release
 from uamqp.codec.values import Described, Symbol
 from uamqp.engine.states import SessionState
 from uamqp.exceptions import (
+    AMQPError,
     ConnectionClosed,
     ConnectionLost,
     DecodeError,
@@ -459,3 +460,18 @@ async def test_what_is_no_outcome(serve: Serve) -> None:
         assert not delivery.settled
         delivery.settle(Described(Symbol("x:state"), []))
         await eventually(lambda: server.peer.settled)
+
+
+@pytest.mark.parametrize("ends", ["connection", "session"])
+async def test_settled_messages_that_are_here_are_given_out_all_the_same(serve: Serve, ends: str) -> None:
+    """They could not go back."""
+    server = await serve()
+    connection = await connect(server.url, timeout=BOUND)
+    session = await connection.session()
+    receiver = await session.receiver("q", sender_settle_mode="settled")
+    await fill(server, receiver, 3, settled=True)
+    await (connection if ends == "connection" else session).close()
+    assert len(await receiver.receive_many()) == 3
+    with pytest.raises(AMQPError):
+        await receiver.receive()
+    await connection.close()

@@ -353,3 +353,22 @@ async def test_terms_that_cannot_be_take_no_channel(connection: Connection, term
     with pytest.raises(ValueError, match="must be 0 to 4294967295"):
         await connection.session(**terms)
     assert not connection._engine.sessions
+
+
+async def test_a_close_that_is_cancelled_ends_the_session_for_all(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        session = await connection.session()
+        receiver = await session.receiver("q")
+        waiting = asyncio.create_task(receiver.receive(timeout=None))
+        await asyncio.sleep(0)
+        server.peer.freeze()
+        closing = asyncio.create_task(session.close())
+        await eventually(lambda: receiver._endpoint.draining)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert isinstance(session.error, LocalProtocolError)
+        with pytest.raises(LocalProtocolError):
+            await asyncio.wait_for(waiting, BOUND)
+        server.peer.thaw()

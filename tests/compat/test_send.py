@@ -697,9 +697,10 @@ async def test_backing_off(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> N
         async def record(seconds: float) -> None:
             slept.append(seconds)
 
-        monkeypatch.setattr(driver, "sleep", record)
-        monkeypatch.setattr(driver, "now", lambda: now() + sum(slept))
-        await client.send_message_async(Message("message"))
+        with monkeypatch.context() as patched:
+            patched.setattr(driver, "sleep", record)
+            patched.setattr(driver, "now", lambda: now() + sum(slept))
+            await client.send_message_async(Message("message"))
     assert len(node.attempts) == 2
     assert len(slept) == 1
     assert 0 < slept[0] <= 30

@@ -133,6 +133,64 @@ def test_an_interrupt_leaves_the_connection_to_others(running: Broker) -> None:
         second.close()
 
 
+@SENDERS
+async def test_functions_that_send_do_not_pile_up(kind: Any, broker: Broker) -> None:
+    """More of them than calls fit inside one another."""
+    told: list[Any] = []
+    client = kind(f"{broker.url}/queue")
+
+    def tell(result: Any, error: Any) -> Any:
+        told.append(result)
+        if kind is SendClientAsync:
+            return client.send_message_async(Message("more"))
+        return client.send_message(Message("more"))
+
+    messages = [message_that_tells(tell) for _ in range(400)]
+    client.queue_message(*messages)
+    assert await call(client, "send_all_messages", False) == [OK] * 400
+    assert told == [MessageSendResult.Ok] * 400
+    # One of its own is told at once.
+    nested: list[str] = []
+
+    async def tell_in_turn(result: Any, error: Any) -> None:
+        inner = message_that_tells(lambda *_: nested.append("inner"))
+        if kind is SendClientAsync:
+            await client.send_message_async(inner)
+        else:
+            client.send_message(inner)
+        nested.append("outer")
+
+    if kind is SendClientAsync:
+        await call(client, "send_message", message_that_tells(tell_in_turn))
+        assert nested == ["inner", "outer"]
+    await call(client, "close")
+
+
+async def test_a_call_that_is_cancelled_tells_no_more_and_the_next_one_does(broker: Broker) -> None:
+    told: list[int] = []
+    begun = asyncio.Event()
+
+    async def tell(n: int) -> None:
+        told.append(n)
+        begun.set()
+        if n == 0:
+            await asyncio.Event().wait()
+
+    client = SendClientAsync(f"{broker.url}/queue")
+    messages = [message_that_tells(lambda *_, n=n: tell(n)) for n in range(3)]
+    client.queue_message(*messages)
+    sending = asyncio.create_task(client.send_all_messages_async(close_on_done=False))
+    await asyncio.wait_for(begun.wait(), BOUND)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert told == [0]
+    assert [message.state for message in messages] == [OK] * 3
+    await client.send_message_async(Message("another"))
+    assert told == [0, 1, 2]
+    await client.close_async()
+
+
 # --- links, requests --------------------------------------------------------------------------------------------
 
 
@@ -187,3 +245,28 @@ def test_a_blocking_sender_calls_back_in_a_call_of_the_program(
                 connection.work()
     # None of ours, that is.
     assert set(threads) <= {threading.current_thread().name, "others"}
+
+
+def test_callbacks_of_a_blocking_sender_that_work_do_not_pile_up(running: Broker) -> None:
+    told: list[int] = []
+    with Connection(running.url) as connection, Session(connection) as session:
+        sender = MessageSender(session, "source", "queue")
+
+        def on_sent(message: Message, result: int, delivery_state: Any) -> None:
+            told.append(result)
+            sender.work()
+
+        for _ in range(400):
+            sender.send(Message("message"), on_sent)
+        while len(told) < 400:
+            sender.work()
+
+
+def test_callbacks_of_a_blocking_sender_are_called_when_the_connection_is_closed(running: Broker) -> None:
+    told: list[int] = []
+    connection = Connection(running.url)
+    sender = MessageSender(Session(connection), "source", "queue")
+    for _ in range(20):
+        sender.send(Message("message"), lambda message, result, delivery_state: told.append(result))
+    connection.destroy()
+    assert len(told) == 20

@@ -868,3 +868,49 @@ def test_an_exit_where_it_would_end_another_thread_only(where: str) -> None:
     assert [what for what, _ in told].count(Happening.FAILED) == 1
     assert any(thread.name == "uamqp-heartbeat" for thread in threading.enumerate())
     connection.close()
+
+
+# -- background tasks that wait for the peer ---------------------------------------------------------------------
+
+
+class Attended:
+    """Background tasks, each of which made a call in a thread of its own, and now waits."""
+
+    def __init__(self, connection: Connection, count: int) -> None:
+        self.driver = connection._driver
+        self.waiters = [self.driver.waiter() for _ in range(count)]
+        self.called = threading.Barrier(count + 1)
+        for waiter in self.waiters:
+            connection._driver.call(self.driver.spawn, self._wait(waiter), "test")
+
+    async def _wait(self, waiter: Any) -> None:
+        await self.driver.outside(self.called.wait, BOUND)
+        await waiter
+
+
+def outside_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "uamqp-outside"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_those_that_attend_to_a_task_do_not_keep_each_other_awake(connection: Connection, count: int) -> None:
+    attended = Attended(connection, count)
+    steps: list[int] = []
+    step = attended.driver._finish_step
+
+    def finish_step() -> None:
+        steps.append(threading.get_ident())
+        step()
+
+    attended.called.wait(BOUND)
+    with connection.receiver("nothing") as receiver:
+        attended.driver._finish_step = finish_step  # type: ignore[method-assign]
+        with pytest.raises(OperationTimeout):
+            receiver.receive(timeout=0.2)
+        seen = len(steps)
+        del attended.driver._finish_step  # type: ignore[method-assign]
+    assert seen < 50
+    connection.close()
+    for thread in outside_threads():
+        thread.join(BOUND)
+    assert not outside_threads()

@@ -7,9 +7,11 @@ import sys
 import threading
 import time
 import weakref
+from typing import Any
 
 import pytest
 
+from uamqp.broker import Broker
 from uamqp.engine.connection import EMPTY_FRAME
 from uamqp.exceptions import ConnectionLost
 from uamqp.sync import Recovery, connect
@@ -191,3 +193,32 @@ def test_a_deadline_that_comes_up_while_the_thread_waits_for_a_later_one() -> No
         assert asked.wait(BOUND)
     finally:
         WATCH.remove(watched)
+
+
+def test_what_is_collected_meanwhile_may_close_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Broker.running() as broker:
+        collected = threading.Event()
+
+        class Owner:
+            def __init__(self) -> None:
+                self.connection = connect(broker.url)
+                self.itself = self
+
+            def __del__(self) -> None:
+                self.connection.close()
+                collected.set()
+
+        class Collecting(weakref.WeakSet[Any]):
+            def add(self, item: Any) -> None:
+                gc.collect()
+                super().add(item)
+
+        monkeypatch.setattr(WATCH, "_drivers", Collecting(WATCH._drivers))
+        gc.collect()
+        gc.disable()
+        try:
+            Owner()
+            connect(broker.url).close()
+        finally:
+            gc.enable()
+        assert collected.is_set()

@@ -517,7 +517,8 @@ class Connection(Observer):
     async def close(self, *, timeout: Timeout = DEFAULT) -> None:
         """Close the connection, and everything on it; safe to call twice. Never raises for a peer that is gone.
 
-        What its receivers did not give out goes back.
+        What its receivers did not give out goes back. A peer that does not say what is still under way to them (that
+        does not drain) is waited for two seconds, and as long as `timeout` for its answer.
         """
         if self._repair is not None:
             self._repair.stop()
@@ -531,6 +532,8 @@ class Connection(Observer):
                 finally:
                     engine.close()
                 await self._changed.wait_for(lambda: engine.closed or engine.error is not None, left())
+                # Tasks that wait for what ended just now hear of it before they are ended.
+                await self._driver.sleep(0)
         finally:
             await self._driver.disconnect(1.0)
             engine.lose(None)

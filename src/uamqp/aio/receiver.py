@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 #: More deliveries than anybody takes: stands for "never" in the countdown to the next flow.
 _NEVER = 1 << 62
-#: Seconds that the end of a session waits for what is under way: there are peers that never answer a drain.
+#: Seconds that the end of a session or connection waits for what is under way to its receivers, and at most half of
+#: its own time: there are peers that never answer a drain.
 _PATIENCE = 2.0
 
 
@@ -194,13 +195,15 @@ class Receiver(Link):
 
         Deliveries that were taken and not settled go back to the node too, by the detach.
         """
-        endpoint = self._endpoint
         self._leave()
         left = self._driver.countdown(self._seconds(timeout))
         try:
             await give_back([self], left)
-        finally:
-            endpoint.detach()
+        except BaseException:
+            self._drop()
+            raise
+        # Who closes a receiver wants no more of it.
+        self._queue.clear()
         await super().close(timeout=left())
 
     def _take_no_more(self) -> bool:
@@ -223,10 +226,13 @@ class Receiver(Link):
         return await self._changed.wait_for(lambda: not endpoint.draining or endpoint.error is not None, seconds)
 
     def _release_all(self) -> None:
+        # Settled ones are ours for good.
+        kept = [delivery for delivery in self._queue if delivery.presettled]
         while self._queue:
             delivery = self._queue.popleft()
             if not delivery.settled:
                 delivery.release()
+        self._queue.extend(kept)
 
     def _ended(self, endpoint: LinkEndpoint, error: AMQPError | None) -> None:
         if endpoint is self._endpoint:
@@ -314,4 +320,4 @@ async def give_back(receivers: Sequence[Receiver], left: Callable[[], float | No
 async def leave(sessions: Sequence[SessionEndpoint], driver: Driver, seconds: float | None) -> None:
     """Before sessions end: `give_back` for all their receivers."""
     receivers = [link.context for session in sessions for link in session.links if isinstance(link.context, Receiver)]
-    await give_back(receivers, driver.countdown(_PATIENCE if seconds is None else min(seconds, _PATIENCE)))
+    await give_back(receivers, driver.countdown(_PATIENCE if seconds is None else min(seconds / 2, _PATIENCE)))

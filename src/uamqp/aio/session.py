@@ -281,6 +281,8 @@ class Session:
     async def close(self, *, timeout: Timeout = DEFAULT) -> None:
         """End the session and its links; safe to call twice. What its receivers did not give out goes back.
 
+        A peer that does not say what is still under way to them (that does not drain) is waited for two seconds.
+
         Returns when the peer has answered, and after `timeout` seconds at the latest.
         """
         endpoint = self._endpoint
@@ -291,10 +293,10 @@ class Session:
         seconds = self._connection._seconds(timeout)
         left = self._driver.countdown(seconds)
         try:
-            await leave([endpoint], self._driver, seconds)
-        finally:
-            endpoint.end()
-        try:
+            try:
+                await leave([endpoint], self._driver, seconds)
+            finally:
+                endpoint.end()
             await self._changed.wait_for(lambda: endpoint.error is not None, left())
         finally:
             endpoint.ended(None)

@@ -304,23 +304,23 @@ class SendClientAsync(AMQPClientAsync):
     ) -> list[MessageState]:
         """Send messages and wait for the outcomes, `to_the_end` of the queue; the states of `messages`."""
         try:
-            await self._open_for_use()
-            for message in messages:
-                # Each time, all that has its outcome by then is dealt with: nearly always it is done already.
-                while message.state not in constants.DONE_STATES and message in self._pending:
-                    await self._advance(message)
-            if to_the_end:
-                await self._advance_all()
-        except exceptions.AMQPError:
-            # Where others have sent them meanwhile, and then closed the client, that is no error.
-            if (to_the_end and not self._shutdown) or any(m.state not in constants.DONE_STATES for m in messages):
-                raise
-        finally:
             try:
+                await self._open_for_use()
+                for message in messages:
+                    # Each time, all that has its outcome by then is dealt with: nearly always it is done already.
+                    while message.state not in constants.DONE_STATES and message in self._pending:
+                        await self._advance(message)
+                if to_the_end:
+                    await self._advance_all()
+            except exceptions.AMQPError:
                 await self._reports.tell(messages)
-            finally:
-                if close_on_done:
-                    await self.close_async()
+                # Where others have sent them meanwhile, and then closed the client, that is no error.
+                if (to_the_end and not self._shutdown) or any(m.state not in constants.DONE_STATES for m in messages):
+                    raise
+            await self._reports.tell(messages)
+        finally:
+            if close_on_done:
+                await self.close_async()
         return [message.state for message in messages]
 
     async def _advance(self, message: Message) -> None:
@@ -336,15 +336,15 @@ class SendClientAsync(AMQPClientAsync):
             awaited = self._first_under_way()
         if awaited is not message and pause:
             left = self._seconds_left(message)
-            await self._rest(sender, awaited, pause if left is None else min(pause, left))
+            await self._sit_out(sender, awaited, pause if left is None else min(pause, left))
         elif awaited is not None:
             delivery = self._pending[awaited]
             assert delivery is not None
             await self._wait_for(sender, awaited, delivery, self._seconds_left(awaited))
         await self._reports.tell()
 
-    async def _rest(self, sender: MessageSenderAsync, first: Message | None, seconds: float) -> None:
-        """Wait so long at most; less where the `first` message that is under way has its outcome."""
+    async def _sit_out(self, sender: MessageSenderAsync, first: Message | None, seconds: float) -> None:
+        """Wait so long for the end of a pause; less where the `first` message that is under way has its outcome."""
         delivery = None if first is None else self._pending[first]
         if delivery is None:
             await self._driver_in_use.sleep(seconds)
@@ -567,7 +567,7 @@ class SendClientAsync(AMQPClientAsync):
         pause = self._send_waiting(sender)
         first = self._first_under_way()
         if first is None and pause:
-            await self._rest(sender, None, min(pause, ROUND))
+            await self._sit_out(sender, None, min(pause, ROUND))
         elif first is None:
             await sender.work_async()
         else:

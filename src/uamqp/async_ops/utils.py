@@ -46,6 +46,10 @@ class LoopBound:
         """A lock for coroutines of this object: `async with`, and the attribute `locked`."""
         return Lock(self._new_waiter)
 
+    def _here(self) -> Any:
+        """What runs now: the task; in blocking code, the thread."""
+        return asyncio.current_task()
+
     async def _outside(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function of the application; in blocking code, with no lock held."""
         return function(*arguments)

@@ -73,7 +73,7 @@ class BlockingWaiter:
         return self._result
 
 
-class _Rest(BlockingWaiter):
+class _Alarm(BlockingWaiter):
     """What a coroutine waits for that time alone brings: nobody need listen to the peer for it."""
 
     __slots__ = ()
@@ -147,7 +147,7 @@ class _Task:
         self.error: BaseException | None = None
 
     def can_go_on(self) -> bool:
-        return self.waiter is None or self.waiter.done()
+        return self.done or self.waiter is None or self.waiter.done()
 
     def step(self) -> None:
         """Run it as far as it comes."""
@@ -196,7 +196,7 @@ class BlockingDriver(Driver):
 
     def __init__(self) -> None:
         self.waiter = BlockingWaiter
-        self.rest = _Rest
+        self.alarm = _Alarm
         self.now = time.monotonic
         self.deadlines = Deadlines(time.monotonic, self.call_at)
         # A call may come from inside another one of the same thread: from the iterable given to `send_many`, say.
@@ -209,6 +209,8 @@ class BlockingDriver(Driver):
         self._followers: list[_Task] = []
         #: What the program is to be told when one of its calls returns.
         self._news: deque[Callable[[], Any]] = deque()
+        #: The threads that tell.
+        self._telling: set[int] = set()
         self._pid = os.getpid()
         self._socket: socket.socket | SocketTunnel | None = None
         self._connecting = False
@@ -302,12 +304,20 @@ class BlockingDriver(Driver):
         self._news.append(function)
 
     def _tell(self) -> None:
-        while True:
-            try:
-                function = self._news.popleft()
-            except IndexError:
-                return
-            function()
+        me = get_ident()
+        if me in self._telling:
+            # What is told calls something here; it goes on when that is over.
+            return
+        self._telling.add(me)
+        try:
+            while True:
+                try:
+                    function = self._news.popleft()
+                except IndexError:
+                    return
+                function()
+        finally:
+            self._telling.discard(me)
 
     def call(self, function: Callable[..., T], *args: Any, more: bool = False, **kwargs: Any) -> T:
         """Call something of the client that does not wait, and write what comes of it.
@@ -597,6 +607,11 @@ class BlockingDriver(Driver):
 
         The program may be busy elsewhere for long, and all that the watch does is what is due at a time.
         """
+        with self._lock:
+            self._finish_step()
+            if self._leader is not None:
+                # There may be another stream now, or a timer that it does not know of.
+                self._interrupt_leader()
         while True:
             with self._lock:
                 if self._leader is task:
@@ -605,10 +620,7 @@ class BlockingDriver(Driver):
                 else:
                     self._run_timers()
                 self._finish_step()
-                if self._leader is not None:
-                    # There may be another stream now, or a timer that it does not know of.
-                    self._interrupt_leader()
-                if task.done or isinstance(task.waiter, (_Rest, Outside)):
+                if task.done or isinstance(task.waiter, (_Alarm, Outside)):
                     return
                 if task.can_go_on():
                     continue

@@ -75,7 +75,7 @@ class Driver(ABC):
     #: Makes something new to wait for. An attribute, so that asyncio's own function can stand here without a detour.
     waiter: Callable[[], Waiter]
     #: The same, for what time alone brings.
-    rest: Callable[[], Waiter]
+    alarm: Callable[[], Waiter]
     #: Seconds on a clock that only goes forward.
     now: Callable[[], float]
 
@@ -144,7 +144,7 @@ class Driver(ABC):
 
     async def sleep(self, delay: float) -> None:
         """Wait for `delay` seconds."""
-        waiter = self.rest()
+        waiter = self.alarm()
         timer = self.call_at(self.now() + delay, lambda: wake(waiter))
         try:
             await waiter

@@ -41,7 +41,7 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
         self.transport: asyncio.Transport | None = None
         self.engine: ConnectionEndpoint | None = None
         self.deadlines = Deadlines(self.loop.time, self.loop.call_at)
-        self.waiter = self.rest = self.loop.create_future
+        self.waiter = self.alarm = self.loop.create_future
         self.now = self.loop.time
         self._flush_scheduled = False
         #: The engine's next deadline; once the transport is closing, the time when it is cut off.

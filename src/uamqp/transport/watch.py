@@ -35,8 +35,9 @@ class Watch:
         self._drivers: weakref.WeakSet[Watched] = weakref.WeakSet()
         #: Those that have something to write, however little anybody else knows of them.
         self._holding: set[Watched] = set()
-        # Entering and leaving a plain lock is one step each, between which no interrupt can come.
-        self._lock = threading.Lock()
+        # Entering and leaving it is one step each, between which no interrupt can come. It may be entered again: what
+        # the garbage collector finds in between may have a connection to close.
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         #: When the thread will look next; None: when it is told to.
