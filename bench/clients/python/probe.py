@@ -85,6 +85,9 @@ class Probe(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        if self.task.operation == "send-one":
+            # asyncio takes memory of that size for each read, and for much of it asks the system each time.
+            transport.max_size = 8192  # type: ignore[attr-defined]
         attach = (
             string("probe"),
             uint(0),
