@@ -914,3 +914,22 @@ def test_those_that_attend_to_a_task_do_not_keep_each_other_awake(connection: Co
     for thread in outside_threads():
         thread.join(BOUND)
     assert not outside_threads()
+
+
+def test_who_is_interrupted_does_not_wait_for_what_is_to_be_told() -> None:
+    driver = BlockingDriver()
+    told: list[str] = []
+    driver.tell_later(lambda: told.append("told"))
+
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    async def failed() -> None:
+        raise ValueError
+
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(interrupted())
+    assert told == []
+    with pytest.raises(ValueError):
+        driver.run(failed())
+    assert told == ["told"]

@@ -528,7 +528,7 @@ class SendClientAsync(AMQPClientAsync):
             message.retries += 1
         self._log.log(self._level, "sending a message again: %s", failure)
         if action.backoff and self._connection is not None and self._connection._connection is not None:
-            now = self._connection.modern._driver.now()
+            now = self._driver_in_use.now()
             self._resume_at = max(self._resume_at, now + action.backoff)
         return True
 

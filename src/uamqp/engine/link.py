@@ -148,7 +148,6 @@ class LinkEndpoint:
 
     def refuse(self, error: Error) -> None:
         """Answer the peer's attach with one that has no terminus, then detach (spec 2.6.3)."""
-        self._attach_without_terminus()
         self.detach(error=error)
 
     def _attach_without_terminus(self) -> None:

@@ -288,9 +288,9 @@ class BlockingDriver(Driver):
             with self._lock:
                 self._stop(task, None if waiting else error)
             raise
-        finally:
-            if self._news and self.stepping != get_ident():
-                self._tell()
+        if self._news and self.stepping != get_ident() and (task.error is None or isinstance(task.error, Exception)):
+            # Not where the program is to end: that need not wait for its functions.
+            self._tell()
         if task.error is not None:
             # An interrupt of what was called without the lock leaves the engine at rest.
             if not isinstance(task.error, Exception) and task.error is not outside_error:
