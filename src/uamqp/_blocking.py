@@ -15,24 +15,6 @@ from .transport.driver import Waiter
 T = TypeVar("T")
 
 
-def run(driver: BlockingDriver, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, in this thread.
-
-    Raises:
-        IllegalState: blocking is not possible here: in a running event loop, or in a child process after `fork`.
-        AMQPConnectionError: another thread has closed the connection.
-    """
-    try:
-        return driver.run(coroutine)
-    except Stranded as error:
-        raise errors.AMQPConnectionError("The connection was closed meanwhile.") from error
-    except exceptions.LocalProtocolError as error:
-        # Most have been translated where they arose.
-        if isinstance(error, errors.AMQPError):
-            raise
-        raise errors.translate(error) from error
-
-
 class ThreadLock:
     """What `Lock` is in asynchronous code, for threads whose calls may be driven by different drivers."""
 
@@ -99,14 +81,28 @@ class Blocking(LoopBound):
         """What moves the bytes of the connection that this belongs to."""
         raise NotImplementedError
 
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end, in this thread."""
+    def _run(self, coroutine: Coroutine[Any, Any, T], driver: BlockingDriver | None = None) -> T:
+        """Run a coroutine to its end, in this thread.
+
+        Raises:
+            IllegalState: blocking is not possible here: in a running event loop, or in a child process after `fork`.
+            AMQPConnectionError: another thread has closed the connection.
+        """
         try:
-            driver = self._driver()
+            if driver is None:
+                driver = self._driver()
         except BaseException:
             coroutine.close()
             raise
-        return run(driver, coroutine)
+        try:
+            return driver.run(coroutine)
+        except Stranded as error:
+            raise errors.AMQPConnectionError("The connection was closed meanwhile.") from error
+        except exceptions.LocalProtocolError as error:
+            # Most have been translated where they arose.
+            if isinstance(error, errors.AMQPError):
+                raise
+            raise errors.translate(error) from error
 
     async def __aenter__(self) -> Self:
         raise TypeError(f"{type(self).__name__} is for blocking code: use 'with', or {type(self).__name__}Async")

@@ -12,9 +12,8 @@ from threading import get_ident
 from typing import Any, Self, TypeVar
 
 from . import address, errors
-from ._blocking import Blocking, run
+from ._blocking import Blocking
 from .async_ops.client_async import AMQPClientAsync, ReceiveClientAsync, SendClientAsync
-from .async_ops.connection_async import ConnectionAsync
 from .authentication import AMQPAuth
 from .connection import Connection
 from .constants import MessageState
@@ -86,7 +85,8 @@ class AMQPClient(Blocking, AMQPClientAsync):
             raise _exchanged()
 
     def _is_at_hand(self) -> bool:
-        return self._connection is None or _drives(self._connection)
+        # Not where it is driven with a connection that the client had before.
+        return self._connection is None or self._connection._thread == get_ident()
 
     def _own_connection(self) -> Connection:
         if self._current is None:
@@ -97,7 +97,7 @@ class AMQPClient(Blocking, AMQPClientAsync):
 
     def _new_connection(self) -> Connection:
         own = self._own_connection()
-        if not _drives(own):
+        if own._thread != get_ident():
             raise _exchanged()
         return own
 
@@ -111,7 +111,7 @@ class AMQPClient(Blocking, AMQPClientAsync):
                 self._current = connection
             driver = self._own_connection()._driver()
         try:
-            run(driver, self.open_async(connection))
+            self._run(self.open_async(connection), driver)
         except BaseException:
             if connection is not None and self._session is None:
                 self._current = None
@@ -123,7 +123,7 @@ class AMQPClient(Blocking, AMQPClientAsync):
             driver = None if self._current is None else self._current._blocking
         # Without one nothing is open, and nobody is about to open anything.
         if driver is not None:
-            run(driver, self.close_async())
+            self._run(self.close_async(), driver)
 
     def _forget_connection(self) -> None:
         self._current = None
@@ -317,11 +317,6 @@ class ReceiveClient(AMQPClient, ReceiveClientAsync):
                 messages._leave()
                 if self._shutdown_after_timeout:
                     self.close()
-
-
-def _drives(connection: ConnectionAsync) -> bool:
-    """Whether the call that runs is driven with this connection, and not with one that the client had before."""
-    return connection._thread == get_ident()
 
 
 def _exchanged() -> errors.AMQPConnectionError:

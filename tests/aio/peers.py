@@ -285,3 +285,16 @@ def threaded_server(make: Callable[[], Peer] = Peer, **options: Any) -> Iterator
         loop.call_soon_threadsafe(loop.stop)
         thread.join(BOUND)
         loop.close()
+
+
+class BrokenPipe:
+    """In place of a stream that breaks when it is written to."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def send(self, data: bytes) -> int:
+        raise BrokenPipeError("broken")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

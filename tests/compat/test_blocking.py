@@ -7,11 +7,12 @@ import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 import uamqp
-from tests.aio.peers import wait_until
+from tests.aio.peers import BrokenPipe, wait_until
 from uamqp import (
     AMQPClient,
     Connection,
@@ -597,3 +598,18 @@ def test_a_client_has_its_own_authentication_again_after_a_shared_connection(bro
         client.open()
         client.send_message(Message("two"))
         client.close()
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_a_stream_that_breaks_as_a_message_is_written(broker: Broker, retries: int) -> None:
+    """Whether it arrived is not known: it is sent again as often as the policy says, if not on this connection."""
+    with SendClient(f"{broker.url}/q", error_policy=errors.ErrorPolicy(max_retries=retries)) as client:
+        client.send_message(Message(b"written"))
+        assert client._connection is not None
+        driver: Any = client._connection.modern._driver
+        driver._socket = BrokenPipe(driver._socket)
+        message = Message(b"not written")
+        with pytest.raises(errors.ConnectionClose if retries else errors.ClientMessageError, match="lost: broken"):
+            client.send_message(message)
+        assert message.state is (MessageState.WaitingToBeSent if retries else MessageState.SendFailed)
+        assert client.pending_messages == ([message] if retries else [])

@@ -32,7 +32,7 @@ from uamqp.transport.address import parse_url
 from uamqp.transport.blocking import BlockingDriver
 from uamqp.transport.driver import wake
 
-from ..aio.peers import BOUND, Peer, threaded_server, wait_until
+from ..aio.peers import BOUND, BrokenPipe, Peer, threaded_server, wait_until
 from .test_event_loop import closed_port, full_port
 
 
@@ -332,6 +332,17 @@ def test_an_answer_that_is_near_is_not_slept_for(connection: Connection, monkeyp
     assert polls.count == 0
 
 
+def test_a_stream_that_breaks_as_a_message_is_written(connection: Connection) -> None:
+    """That is in the midst of `send`, which is told all the same."""
+    sender = connection.sender("q")
+    sender.send("written")
+    connection._driver._socket = BrokenPipe(connection._driver._socket)  # type: ignore[assignment]
+    with pytest.raises(InDoubt, match="the connection was lost: broken"):
+        sender.send("not written")
+    with pytest.raises(ConnectionLost):
+        sender.send("nor is another")
+
+
 def test_who_has_no_time_does_not_sleep(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     receiver = connection.receiver("q")
     polls = Polls(monkeypatch)
@@ -527,7 +538,7 @@ def test_an_interrupt_inside_the_engine_ends_the_connection(connection: Connecti
     """Nobody knows what state it left the engine in."""
     receiver = connection.receiver("q")
 
-    def interrupted_turn() -> None:
+    def interrupted_turn(now: float) -> None:
         raise KeyboardInterrupt
 
     connection._driver._run_timers = interrupted_turn  # type: ignore[method-assign]

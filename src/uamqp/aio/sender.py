@@ -90,6 +90,8 @@ class Sender(Link):
         send = endpoint.send if endpoint.session.outgoing_unsettled else self._send_at_once
         delivery = send(encode_message(message), settled, message.message_format if isinstance(message, Message) else 0)
         if delivery.settled:
+            # There is no outcome to wait for, or the connection was lost while it was written.
+            self._check(delivery, True, seconds)
             return delivery
         waiter = delivery.waiter = self._new_waiter()
         queue = None if seconds is None else self._deadlines.add(waiter, seconds)

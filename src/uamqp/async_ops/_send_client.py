@@ -26,6 +26,7 @@ from .sender_async import MessageSenderAsync, note, timed_out
 _TO_BE_SENT: Final = MessageState.WaitingToBeSent
 _SENT: Final = MessageState.WaitingForSendAck
 _DONE: Final = MessageState.SendComplete
+_FAILED: Final = MessageState.SendFailed
 _UNSETTLED: Final = SenderSettleMode.Unsettled
 
 T = TypeVar("T")
@@ -235,12 +236,14 @@ class SendClientAsync(AMQPClientAsync):
                 await self._wait_for(handler, messages, delivery, None)
             if self._reports:
                 await self._reports.tell(gathered)
-            if messages.state not in constants.DONE_STATES:
+            if messages.state is _DONE:
+                return
+            if messages.state is not _FAILED:
                 # It is to be sent again.
                 await self._send(gathered, close_on_done)
         else:
             gathered = await self._queue_and_send([messages], close_on_done)
-        failed: dict[Message, Any] = {m: m._response for m in gathered if m.state is MessageState.SendFailed}
+        failed: dict[Message, Any] = {m: m._response for m in gathered if m.state is _FAILED}
         if failed:
             info = {"total_messages": len(gathered), "number_failed": len(failed), "failed_messages": failed}
             last = failed[next(reversed(failed))]

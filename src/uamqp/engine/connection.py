@@ -345,7 +345,7 @@ class ConnectionEndpoint:
             self._stalled.append(session)
 
     def data_to_send(self) -> list[bytes | memoryview]:
-        """Take what is to be written now; call again after writing, until nothing comes."""
+        """Take what is to be written now; call again after writing, as long as there is `output_pending`."""
         if self._stalled and not self.output_full():
             stalled, self._stalled = self._stalled, deque()
             for session in stalled:
@@ -355,7 +355,7 @@ class ConnectionEndpoint:
             dirty, self._dirty = self._dirty, []
             for session in dirty:
                 session.flush_dispositions()
-        self.output_pending = False
+        self.output_pending = bool(self._stalled) and not self.paused
         self.output_bytes = 0
         output = self.output
         if output:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from heapq import heapify, heappop, heappush
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import ConnectionLost, LocalProtocolError
@@ -45,10 +45,21 @@ _UNSEEN: Final = 0.05
 _LOOKING: Final = 0.000_2 if (os.cpu_count() or 1) > 1 else 0.0
 #: How often it then sleeps at once, where it has looked in vain: at most 12 µs a wait go on looking.
 _RESTS: Final = 16
+#: How often this process was forked from another one, as far as it knows; to ask for its number takes longer.
+_forks = 0
 #: Seconds after a write in which what is said waits for what follows it.
 _TOGETHER: Final = 0.001
 #: Timers, cancelled ones included, that are worth a tidying up.
 _MANY_TIMERS: Final = 64
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class BlockingWaiter:
@@ -211,7 +222,7 @@ class BlockingDriver(Driver):
         self._news: deque[Callable[[], Any]] = deque()
         #: The threads that tell.
         self._telling: set[int] = set()
-        self._pid = os.getpid()
+        self._forks = _forks
         self._socket: socket.socket | SocketTunnel | None = None
         self._connecting = False
         self._engine: ConnectionEndpoint | None = None
@@ -247,7 +258,8 @@ class BlockingDriver(Driver):
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine of the client to its end, moving bytes as needed."""
-        self._check_caller(coroutine)
+        if self._forks != _forks or _get_running_loop() is not None:
+            self._refuse(coroutine)
         task = _Task(coroutine)
         outside_error: BaseException | None = None
         # Whether this thread is waiting, so that an interrupt finds the engine at rest.
@@ -260,7 +272,7 @@ class BlockingDriver(Driver):
                         self._leader = None
                         self._turn()
                     elif waited:
-                        self._run_timers()
+                        self._run_timers(time.monotonic())
                     else:
                         self._look()
                     self._step(task)
@@ -276,13 +288,13 @@ class BlockingDriver(Driver):
                             self._follow(task)
                             continue
                         self._leader = task
-                        poller, milliseconds, looking = self._prepare_poll()
+                        poller, milliseconds = self._prepare_poll()
                 # The lock is not held here, except by a call inside another one: other threads go on.
                 if outside is not None:
                     outside.call()
                     outside_error = outside.error or outside_error
-                elif poller is not None and not (looking and self._answered(poller)):
-                    poller.poll(milliseconds)
+                elif poller is not None:
+                    self._poll(poller, milliseconds)
         except BaseException as error:
             # An interrupt, as a rule. The connection survives it, except in the middle of the engine's work.
             with self._lock:
@@ -328,7 +340,8 @@ class BlockingDriver(Driver):
         """
         if self.stepping == get_ident():
             return function(*args, **kwargs)
-        self._check_caller(None)
+        if self._forks != _forks or _get_running_loop() is not None:
+            self._refuse(None)
         with self._lock:
             try:
                 self._look()
@@ -341,16 +354,12 @@ class BlockingDriver(Driver):
                     self._held = True
                     WATCH.hold(self, due)
 
-    def _check_caller(self, coroutine: Coroutine[Any, Any, Any] | None) -> None:
-        problem = ""
-        if os.getpid() != self._pid:
-            problem = "the connection was made before fork(); connect again in this process"
-        elif _get_running_loop() is None:
-            return
-        else:
-            problem = "a blocking call would stop the running event loop; use the asynchronous classes there"
+    def _refuse(self, coroutine: Coroutine[Any, Any, Any] | None) -> NoReturn:
         if coroutine is not None:
             coroutine.close()
+        problem = "a blocking call would stop the running event loop; use the asynchronous classes there"
+        if self._forks != _forks:
+            problem = "the connection was made before fork(); connect again in this process"
         raise LocalProtocolError(problem)
 
     def keep_alive(self) -> None:
@@ -420,6 +429,12 @@ class BlockingDriver(Driver):
         # `run` and `call` write when their step is over.
         pass
 
+    def at_once(self, function: Callable[..., T], *args: Any) -> T:
+        result = function(*args)
+        # The peer has it while this thread makes ready to wait: one message at a time is 1.05 times as fast.
+        self._write()
+        return result
+
     async def outside(self, function: Callable[..., T], *args: Any) -> T:
         return await Outside(function, args)  # type: ignore[no-any-return]
 
@@ -454,14 +469,15 @@ class BlockingDriver(Driver):
 
     # -- waiting; all with the lock held -------------------------------------------------------------------------
 
-    def _prepare_poll(self) -> tuple[select.poll | None, int, bool]:
-        """What the leader waits for, for how many milliseconds, and whether it looks before; None where it need not
-        wait."""
+    def _prepare_poll(self) -> tuple[select.poll | None, int]:
+        """What the leader waits for, and for how many milliseconds; None where it need not wait.
+
+        Less than no time is to look for the answer, and to come back for the rest where there is none.
+        """
         stream = self._socket
-        delay = self._until_next_timer()
         self._leader_writes = bool(self._unsent)
         if isinstance(stream, _BUFFERED) and stream.pending():
-            return None, 0, False
+            return None, 0
         polled = (stream, self._wakeup_read, self._leader_writes)
         if polled != self._polled:
             poller = select.poll()
@@ -470,24 +486,26 @@ class BlockingDriver(Driver):
             poller.register(self._wakeup_read, select.POLLIN)
             # Not before it is complete: an interrupt may come in between.
             self._poller, self._polled = poller, polled
-        looking = False
         if self._spoke:
             self._spoke = False
             if self._rests:
                 self._rests -= 1
-            else:
-                looking = delay > _LOOKING > 0
+            elif _LOOKING:
+                return self._poller, -1
+        delay = self._until_next_timer()
         # Rounded up, not to come back just before the time.
-        return self._poller, int(delay * 1000) + 1 if delay else 0, looking
+        return self._poller, int(delay * 1000) + 1 if delay else 0
 
-    def _answered(self, poller: select.poll) -> bool:
-        """Look for the answer to what was just written; by the leader, without the lock."""
+    def _poll(self, poller: select.poll, milliseconds: int) -> None:
+        """Wait, or look for the answer to what was just written; by the leader, without the lock."""
+        if milliseconds >= 0:
+            poller.poll(milliseconds)
+            return
         until = self.now() + _LOOKING
         while not poller.poll(0):
             if self.now() >= until:
                 self._rests = _RESTS
-                return False
-        return True
+                return
 
     def _follow(self, task: _Task) -> None:
         """Sleep until the task can go on, a timer is due, or there is no leader.
@@ -542,13 +560,13 @@ class BlockingDriver(Driver):
             self._turn()
 
     def _turn(self) -> None:
-        self._turned = self.now()
+        self._turned = now = time.monotonic()
         # Reading comes before the timers: a peer is not silent whose bytes are only waiting to be read.
-        self._read()
+        self._read(now)
         if self._engine is not None and self._engine.error is not None:
             # There is a time in which the peer must answer close.
             self.tick()
-        self._run_timers()
+        self._run_timers(now)
 
     def _step(self, task: _Task) -> None:
         # Steps may be nested: a call from inside another one of the same thread.
@@ -561,11 +579,13 @@ class BlockingDriver(Driver):
     def _finish_step(self) -> None:
         """Something happened: let the tasks beside the calls go on, write what came of it, tell the other threads."""
         try:
-            self._step_tasks()
+            if self._tasks:
+                self._step_tasks()
         finally:
             # Also where one of them was interrupted, or wants the program to exit.
             self._write()
-            self._wake_others()
+            if self._leader is not None or self._followers or self._to_close:
+                self._wake_others()
         if self._leader is None:
             if self._tasks and self._timers:
                 # Perhaps nobody will wait here who would see to it.
@@ -618,7 +638,7 @@ class BlockingDriver(Driver):
                     self._leader = None
                     self._turn()
                 else:
-                    self._run_timers()
+                    self._run_timers(time.monotonic())
                 self._finish_step()
                 if task.done or isinstance(task.waiter, (_Alarm, Outside)):
                     return
@@ -628,9 +648,9 @@ class BlockingDriver(Driver):
                     self._follow(task)
                     continue
                 self._leader = task
-                poller, milliseconds, _ = self._prepare_poll()
+                poller, milliseconds = self._prepare_poll()
             if poller is not None:
-                poller.poll(milliseconds)
+                self._poll(poller, milliseconds)
 
     def _until_next_timer(self) -> float:
         while self._timers and self._timers[0].callback is None:
@@ -639,14 +659,13 @@ class BlockingDriver(Driver):
             return LONGEST_WAIT
         return min(max(0.0, self._timers[0].when - time.monotonic()), LONGEST_WAIT)
 
-    def _run_timers(self) -> None:
-        now = time.monotonic()
+    def _run_timers(self, now: float) -> None:
         while self._timers and self._timers[0].when <= now:
             callback = heappop(self._timers).callback
             if callback is not None:
                 callback()
 
-    def _read(self) -> None:
+    def _read(self, now: float) -> None:
         if self._interrupted:
             self._interrupted = False
             os.read(self._wakeup_read, 1)
@@ -658,7 +677,7 @@ class BlockingDriver(Driver):
                 data = stream.recv(READ_SIZE) if isinstance(stream, SocketTunnel) else INBOX.read(stream.recv_into)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 if isinstance(stream, SocketTunnel) and stream.heard:
-                    engine.last_received = time.monotonic()
+                    engine.last_received = now
                 return
             except OSError as error:
                 engine.lose(error)
@@ -666,7 +685,7 @@ class BlockingDriver(Driver):
             if not data:
                 engine.receive_eof()
                 return
-            engine.last_received = time.monotonic()
+            engine.last_received = now
             engine.receive_data(data)
             # A plain socket has given all there was; others may keep more in a buffer of their own.
             if len(data) < READ_SIZE and not (isinstance(stream, _BUFFERED) and stream.pending()):
@@ -689,7 +708,7 @@ class BlockingDriver(Driver):
                 engine.pause()
             elif engine.paused:
                 engine.resume()
-            if not chunks:
+            if not engine.output_pending:
                 break
         if engine.closed and not self._unsent:
             self._hang_up()

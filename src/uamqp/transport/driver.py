@@ -102,9 +102,9 @@ class Driver(ABC):
     def flush_soon(self) -> None:
         """The engine has output; write it when the present turn is over."""
 
+    @abstractmethod
     def at_once(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function of the engine, and write what comes of it without waiting for what else the turn brings."""
-        return function(*args)
 
     async def outside(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function of the application, which may take its time: in blocking code, other threads go on.
