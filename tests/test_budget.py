@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from uamqp import Message, ReceiveClientAsync, SendClientAsync
+from uamqp import Message, ReceiveClientAsync, SendClient, SendClientAsync, sync
 from uamqp.aio import connect
 from uamqp.broker import Broker
 from uamqp.codec.hot import TransferHeader
+from uamqp.transport import blocking
 
 from .engine.wire import Wire
 
@@ -25,6 +26,10 @@ BODY = b"x" * 100
 #: Calls of the API of uamqp 1.6: to make, queue and send a message, and to read and accept one that was received.
 SENT_LEGACY = 6
 RECEIVED_LEGACY = 6
+
+#: Calls of blocking code that sends a message and waits for its outcome, by the API of 1.6 and by `uamqp.sync`.
+SENT_ALONE_LEGACY = 67
+SENT_ALONE = 55
 
 
 class Calls:
@@ -173,3 +178,21 @@ async def test_what_the_api_of_1_6_costs(url: str) -> None:
     assert calls.per_message() <= RECEIVED_LEGACY, calls.by_function.most_common(25)
     # The message; its delivery was there before. What other tests do to the class may cost it a dictionary, too.
     assert objects.per_message()[1] <= 2.1
+
+
+def test_what_one_message_at_a_time_costs_in_blocking_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    # However busy the machine is, the answer is looked for until it is there.
+    monkeypatch.setattr(blocking, "_LOOKING", 60)
+    with Broker.running() as broker, SendClient(f"{broker.url}/q") as client, sync.connect(broker.url) as connection:
+        client.send_message(Message(BODY))
+        sender = connection.sender("q")
+        sender.send(BODY)
+        legacy, calls = Calls(), Calls()
+        with legacy:
+            for _ in range(COUNT):
+                client.send_message(Message(BODY))
+        with calls:
+            for _ in range(COUNT):
+                sender.send(BODY)
+    assert legacy.per_message() <= SENT_ALONE_LEGACY, legacy.by_function.most_common(60)
+    assert calls.per_message() <= SENT_ALONE, calls.by_function.most_common(60)
