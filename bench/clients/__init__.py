@@ -16,6 +16,7 @@ PAGE = "uamqp page"
 SYNC = "uamqp sync"
 BLOCKING = "uamqp 1.6 API"
 ORIGINAL = "uamqp 1.6.11"
+ORIGINAL_ASYNC = "uamqp 1.6.11 async"
 PROTON_PYTHON = "python-qpid-proton"
 PYAMQP = "azure pyamqp"
 RHEA = "rhea"
@@ -53,12 +54,14 @@ def clients(python: Path, uamqp_path: Path, compiled_path: Path | None) -> dict[
         uamqp_path: the folder with the package uamqp.
         compiled_path: a folder with a compiled build of it, to be measured too.
     """
-    faces = {AIO: "uamqp_aio.py", PAGE: "uamqp_page.py", SYNC: "uamqp_sync.py", BLOCKING: "uamqp_1_6.py"}
+    faces = {AIO: "uamqp_aio.py", PAGE: "uamqp_1_6_async.py", SYNC: "uamqp_sync.py", BLOCKING: "uamqp_1_6.py"}
     compiled = faces if compiled_path else {}
+    original = "uamqp==1.6.11"
     every = [
         *(Client(name, partial(script, python, file, uamqp_path)) for name, file in faces.items()),
         *(Client(name + COMPILED, partial(script, python, file, compiled_path)) for name, file in compiled.items()),
-        Client(ORIGINAL, partial(installed_script, python, "uamqp_1_6.py", "uamqp==1.6.11"), tls_only=True),
+        Client(ORIGINAL, partial(installed_script, python, "uamqp_1_6.py", original), tls_only=True),
+        Client(ORIGINAL_ASYNC, partial(installed_script, python, "uamqp_1_6_async.py", original), tls_only=True),
         Client(PROTON_PYTHON, partial(installed_script, python, "proton_python.py", "python-qpid-proton==0.40.0")),
         Client(PYAMQP, partial(installed_script, python, "azure_pyamqp.py", "azure-eventhub==5.15.1")),
         Client(RHEA, partial(node_script, "rhea.js", "rhea@3.0.5")),

@@ -1,44 +1,16 @@
-"""The blocking API of uamqp 1.6: one program for the original, which speaks only TLS, and for uamqp.
-
-Each is used the way that it is fastest; where they differ, it says so.
-"""
+"""The blocking half of the API of uamqp 1.6; see `api_1_6`."""
 
 from __future__ import annotations
 
-from task import MESSAGE_LIMIT, Result, Task, rich_tally, run, texts_of
+from api_1_6 import AUTO_COMPLETE, OPTIONS, QUEUED_AT_ONCE, RECEIVED_AT_ONCE, VERSION, address, login
+from task import Result, Task, rich_tally, run, texts_of
 
-import uamqp
 from uamqp import Message, ReceiveClient, SendClient
-from uamqp.authentication import SASLAnonymous
 from uamqp.constants import MessageState
-
-ORIGINAL = uamqp.__version__.startswith("1.6.")
-
-#: Messages that are queued before they are sent: the original looks at all of them again and again until they are
-#: confirmed.
-QUEUED_AT_ONCE = 200 if ORIGINAL else 1000
-
-#: Messages of one batch; with as many as the credit the original finds no more messages, and sleeps, more often than it
-#: must.
-RECEIVED_AT_ONCE = 300
-
-#: Whether messages are accepted by the call that gives them out, which takes the original longer than accepting each.
-AUTO_COMPLETE = not ORIGINAL
-
-#: The original cannot send a message that is larger than its own maximum, so it is given that of the counterpart.
-MAX_FRAME_SIZE = 128 * 1024
-
-
-def login(task: Task) -> SASLAnonymous:
-    return SASLAnonymous(task.host, task.port, verify=task.ca_file)
-
-
-def address(task: Task) -> str:
-    return f"{task.server}/{task.address}"
 
 
 def sender(task: Task) -> SendClient:
-    client = SendClient(address(task), login(task), max_message_size=MESSAGE_LIMIT, max_frame_size=MAX_FRAME_SIZE)
+    client = SendClient(address(task), login(task), **OPTIONS)
     client.open()
     while not client.client_ready():
         pass
@@ -71,14 +43,7 @@ def send_one(task: Task, result: Result) -> None:
 
 
 def receiver(task: Task) -> ReceiveClient:
-    client = ReceiveClient(
-        address(task),
-        login(task),
-        prefetch=task.credit,
-        auto_complete=AUTO_COMPLETE,
-        max_message_size=MESSAGE_LIMIT,
-        max_frame_size=MAX_FRAME_SIZE,
-    )
+    client = ReceiveClient(address(task), login(task), prefetch=task.credit, auto_complete=AUTO_COMPLETE, **OPTIONS)
     client.open()
     return client
 
@@ -118,4 +83,4 @@ def receive_rich(task: Task, result: Result) -> None:
 
 OPERATIONS = {"send": send, "send-one": send_one, "receive": receive, "receive-rich": receive_rich}
 
-run(uamqp.__version__, lambda task, result: OPERATIONS[task.operation](task, result))
+run(VERSION, lambda task, result: OPERATIONS[task.operation](task, result))

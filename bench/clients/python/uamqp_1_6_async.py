@@ -1,33 +1,30 @@
-"""uamqp: the asynchronous half of the API of uamqp 1.6."""
+"""The asynchronous half of the API of uamqp 1.6; see `api_1_6`."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from task import MESSAGE_LIMIT, Result, Task, rich_tally, run, texts_of
+from api_1_6 import OPTIONS, QUEUED_AT_ONCE, RECEIVED_AT_ONCE, VERSION, address, login
+from task import Result, Task, rich_tally, run, texts_of
 
-from uamqp import BUILD, Message, __version__
-from uamqp.async_ops import ReceiveClientAsync, SendClientAsync
-from uamqp.authentication import SASLAnonymous
+from uamqp import Message, ReceiveClientAsync, SendClientAsync
 from uamqp.constants import MessageState
 
-#: Messages that are queued before they are sent.
-QUEUED_AT_ONCE = 1000
 
-
-def login(task: Task) -> SASLAnonymous:
-    return SASLAnonymous(task.host, task.port, verify=task.ca_file)
-
-
-def address(task: Task) -> str:
-    return f"{task.server}/{task.address}"
+@asynccontextmanager
+async def sender(task: Task) -> AsyncIterator[SendClientAsync]:
+    async with SendClientAsync(address(task), login(task), **OPTIONS) as client:
+        while not await client.client_ready_async():
+            pass
+        yield client
 
 
 async def send(task: Task, result: Result) -> None:
     body = task.body
-    async with SendClientAsync(address(task), login(task), max_message_size=MESSAGE_LIMIT) as client:
-        await client.client_ready_async()
+    async with sender(task) as client:
         left, accepted = task.count, 0
         result.begin()
         while left:
@@ -42,8 +39,7 @@ async def send(task: Task, result: Result) -> None:
 
 async def send_one(task: Task, result: Result) -> None:
     body = task.body
-    async with SendClientAsync(address(task), login(task)) as client:
-        await client.client_ready_async()
+    async with sender(task) as client:
         result.begin()
         for _ in range(task.count):
             await client.send_message_async(Message(body))
@@ -51,9 +47,7 @@ async def send_one(task: Task, result: Result) -> None:
 
 
 def receiver(task: Task) -> ReceiveClientAsync:
-    return ReceiveClientAsync(
-        address(task), login(task), prefetch=task.credit, auto_complete=False, max_message_size=MESSAGE_LIMIT
-    )
+    return ReceiveClientAsync(address(task), login(task), prefetch=task.credit, auto_complete=False, **OPTIONS)
 
 
 async def receive(task: Task, result: Result) -> None:
@@ -61,7 +55,7 @@ async def receive(task: Task, result: Result) -> None:
     async with receiver(task) as client:
         result.begin()
         while left:
-            for message in await client.receive_message_batch_async(min(task.credit, left)):
+            for message in await client.receive_message_batch_async(min(RECEIVED_AT_ONCE, left)):
                 body = b"".join(message.get_data())
                 message.accept()
                 left -= 1
@@ -73,7 +67,7 @@ async def receive_rich(task: Task, result: Result) -> None:
     async with receiver(task) as client:
         result.begin()
         while left:
-            for message in await client.receive_message_batch_async(min(task.credit, left)):
+            for message in await client.receive_message_batch_async(min(RECEIVED_AT_ONCE, left)):
                 properties = message.properties
                 texts = texts_of(properties)
                 created = properties.creation_time
@@ -87,7 +81,4 @@ async def receive_rich(task: Task, result: Result) -> None:
 
 OPERATIONS = {"send": send, "send-one": send_one, "receive": receive, "receive-rich": receive_rich}
 
-run(
-    f"{__version__} ({BUILD})",
-    lambda task, result: asyncio.run(OPERATIONS[task.operation](task, result)),
-)
+run(VERSION, lambda task, result: asyncio.run(OPERATIONS[task.operation](task, result)))
