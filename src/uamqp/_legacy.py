@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from .aio.arguments import expect
 from .codec.values import (
     EPOCH,
+    MILLISECOND,
     Array,
     Byte,
     Char,
@@ -40,7 +41,6 @@ _INT64: Final = range(-(1 << 63), 1 << 63)
 #: Values that say themselves what they are on the wire.
 _INTEGERS: Final = (UByte, UShort, UInt, ULong, Byte, Short, Int, Long, Timestamp)
 _TYPED: Final = (bool, Symbol, Char, Array, Described, Float, Decimal, *_INTEGERS)
-_MILLISECOND: Final = dt.timedelta(milliseconds=1)
 
 
 class Wrapper:
@@ -56,7 +56,7 @@ def incoming(value: Any) -> Any:
     if isinstance(value, str):
         return str(value) if isinstance(value, Char) else value.encode()
     if isinstance(value, dt.datetime):
-        return (value - EPOCH) // _MILLISECOND
+        return (value - EPOCH) // MILLISECOND
     if isinstance(value, Mapping):
         return {incoming(key): incoming(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -116,7 +116,7 @@ class MessageProperties:
         self.reply_to_group_id = reply_to_group_id
 
     @classmethod
-    def _of_fields(cls, fields: list[object], encoding: str) -> Self | None:
+    def _of_fields(cls, fields: list[Any], encoding: str) -> Self | None:
         """Those of a received message whose values need nothing more done to them; None where there are none."""
         if fields.count(None) == len(fields):
             return None

@@ -219,7 +219,7 @@ class Message:
         return value if value or self._original().came_with(section) else None
 
     def _read_properties(self) -> MessageProperties | None:
-        original = self._original()
+        original = self._decoded or self._original()
         fields = original.property_fields()
         if fields is not None:
             # Nearly always so: 30 % less for a message of which all is read.
@@ -282,9 +282,11 @@ class Message:
         """The application's own properties, or None; of a received message keys and text are bytes."""
         value = self._application_properties
         if value is _UNREAD:
-            value = self._application_properties = self._present(
-                APPLICATION_PROPERTIES, self._original().application_properties
-            )
+            original = self._decoded or self._original()
+            value = original.application_properties
+            if not value and not original.came_with(APPLICATION_PROPERTIES):
+                value = None
+            self._application_properties = value
         return value
 
     @application_properties.setter
@@ -362,10 +364,10 @@ class Message:
         """
         if self._body_value is None:
             # Without decoding, or at least without a body of our own, where it is one section of data.
-            delivery = self._delivery
-            data = lone_data(delivery.payload) if delivery is not None else None
-            if data is None and self._message is not None:
-                data = self._message.lone_section()
+            message, delivery = self._decoded, self._delivery
+            data = lone_data(delivery.payload) if message is None and delivery is not None else None
+            if data is None and (message := message or self._message) is not None:
+                data = message.lone_section()
             if data is not None:
                 return iter((data,))
         body = self._body

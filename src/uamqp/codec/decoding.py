@@ -8,7 +8,6 @@ before any loop, so that the cost is linear in the bytes for any input.
 
 from __future__ import annotations
 
-import datetime as dt
 import struct
 import uuid
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from .values import (
     EPOCH,
     FIRST_DATETIME,
     LAST_DATETIME,
+    MILLISECOND,
     Array,
     Byte,
     Char,
@@ -191,7 +191,7 @@ def _char_as_str(data: bytes, pos: int, state: State) -> tuple[object, int]:
 def _timestamp(data: bytes, pos: int, state: State) -> tuple[object, int]:
     milliseconds = int.from_bytes(data[pos : pos + 8], "big", signed=True)
     if FIRST_DATETIME <= milliseconds <= LAST_DATETIME:
-        return EPOCH + dt.timedelta(0, 0, 0, milliseconds), pos + 8
+        return EPOCH + milliseconds * MILLISECOND, pos + 8
     return Timestamp(milliseconds), pos + 8
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from ..exceptions import EncodeError
 from .bid import to_bid
 from .constructors import CODES, MAX_DEPTH, MAX_ELEMENTS, MAX_SIZE, MAX_ZERO_WIDTH
-from .values import EPOCH, TYPE_NAMES, Array, Char, Described, ElementType, Encodable, Symbol, Timestamp
+from .values import EPOCH, MILLISECOND, TYPE_NAMES, Array, Char, Described, ElementType, Encodable, Symbol, Timestamp
 
 __all__ = ["encode"]
 
@@ -20,7 +20,6 @@ _FLOAT: Final = struct.Struct("!f")
 _DOUBLE: Final = struct.Struct("!d")
 _TWO_UINTS: Final = struct.Struct("!II")
 
-_MILLISECOND: Final = dt.timedelta(milliseconds=1)
 #: Constructors of lists, maps and arrays.
 _NO_KEYS: Final = frozenset(b"\x45\xc0\xd0\xc1\xd1\xe0\xf0")
 
@@ -139,7 +138,7 @@ def _encode_timestamp(value: object, depth: int) -> bytes:
     if isinstance(value, dt.datetime):
         if value.utcoffset() is None:
             raise EncodeError("a datetime without a time zone is not a point in time: give it a tzinfo")
-        milliseconds = (value - EPOCH) // _MILLISECOND
+        milliseconds = (value - EPOCH) // MILLISECOND
     else:
         milliseconds = _checked_integer("timestamp", value, Timestamp.LOW, Timestamp.HIGH)
     return b"\x83" + milliseconds.to_bytes(8, "big", signed=True)

@@ -6,13 +6,12 @@ They may raise IndexError, struct.error or UnicodeDecodeError; that too means: a
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
-from .decoding import bounds8, bounds32
-from .values import EPOCH, FIRST_DATETIME, LAST_DATETIME, Symbol
+from .decoding import bounds32
+from .values import EPOCH, FIRST_DATETIME, LAST_DATETIME, MILLISECOND, Symbol
 
 _u32: Final[Callable[[bytes, int], tuple[int]]] = Struct(">I").unpack_from
 _i32: Final[Callable[[bytes, int], tuple[int]]] = Struct(">i").unpack_from
@@ -33,21 +32,26 @@ _PROPERTIES: Final[list[int]] = [
     *(0xA1, 0xA0, 0xA1, 0xA1, 0xA1, 0xA1, 0xA3, 0xA3, 0x83, 0x83, 0xA1, 0x70, 0xA1),
 ]
 
-_NOTHING: Final[list[object]] = [None] * 13
+_NOTHING: Final[list[Any]] = [None] * 13
 
 
-def decode_properties(data: bytes, pos: int, end: int, as_bytes: bool = False) -> list[object] | None:
+def decode_properties(data: bytes, pos: int, end: int, as_bytes: bool = False) -> list[Any] | None:
     """The thirteen fields of the section properties; ids as text only, sizes of one byte (spec 3.2.4).
 
     With `as_bytes`, text is given as the bytes that it came in, and times in milliseconds.
     """
     code = data[pos]
-    if code != 0xC0 and code != 0xD0:
+    if code == 0xC0:
+        stop = pos + 2 + data[pos + 1]
+        count = data[pos + 2]
+        pos += 3
+    elif code == 0xD0:
+        pos, stop, count = bounds32(data, pos + 1)
+    else:
         return None
-    pos, stop, count = (bounds8 if code == 0xC0 else bounds32)(data, pos + 1)
     if stop != end or count > 13:
         return None
-    fields: list[object] = []
+    fields: list[Any] = []
     for wanted in _PROPERTIES[:count]:
         code = data[pos]
         if code != wanted:
@@ -59,8 +63,12 @@ def decode_properties(data: bytes, pos: int, end: int, as_bytes: bool = False) -
             start = pos + 2
             pos = start + data[pos + 1]
             raw = data[start:pos]
-            text = raw.decode()
-            fields.append(raw if as_bytes else text)
+            if as_bytes and raw.isascii():
+                fields.append(raw)
+            else:
+                # Also where it is not kept: it must be text.
+                text = raw.decode()
+                fields.append(raw if as_bytes else text)
         elif code == 0xA3:
             start = pos + 2
             pos = start + data[pos + 1]
@@ -73,7 +81,7 @@ def decode_properties(data: bytes, pos: int, end: int, as_bytes: bool = False) -
             if as_bytes:
                 fields.append(milliseconds)
             elif FIRST_DATETIME <= milliseconds <= LAST_DATETIME:
-                fields.append(EPOCH + dt.timedelta(0, 0, 0, milliseconds))
+                fields.append(EPOCH + milliseconds * MILLISECOND)
             else:
                 return None
         elif code == 0xA0:
@@ -96,7 +104,9 @@ def decode_text_map(data: bytes, pos: int, end: int, as_bytes: bool) -> dict[obj
     """
     if data[pos] != 0xC1:
         return None
-    pos, stop, count = bounds8(data, pos + 1)
+    stop = pos + 2 + data[pos + 1]
+    count = data[pos + 2]
+    pos += 3
     if stop != end:
         return None
     entries: dict[object, object] = {}
@@ -106,16 +116,20 @@ def decode_text_map(data: bytes, pos: int, end: int, as_bytes: bool) -> dict[obj
         start = pos + 2
         pos = start + data[pos + 1]
         raw = data[start:pos]
-        text = raw.decode()
-        key: object = raw if as_bytes else text
+        key: object = raw
+        if not as_bytes or not raw.isascii():
+            text = raw.decode()
+            key = raw if as_bytes else text
         code = data[pos]
         value: object = None
         if code == 0xA1:
             start = pos + 2
             pos = start + data[pos + 1]
             raw = data[start:pos]
-            text = raw.decode()
-            value = raw if as_bytes else text
+            value = raw
+            if not as_bytes or not raw.isascii():
+                text = raw.decode()
+                value = raw if as_bytes else text
         elif code == 0x41 or code == 0x42:
             value = code == 0x41
             pos += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import struct
 from collections.abc import Callable
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
@@ -10,7 +11,7 @@ from ..exceptions import DecodeError, EncodeError
 from .composite import Composite
 from .decoding import MODERN, Dialect, guarded, read_value
 from .encoding import encode, encoder
-from .hot_sections import lone_data
+from .hot_sections import decode_properties, lone_data
 from .sections import (
     APPLICATION_PROPERTIES,
     DATA,
@@ -25,7 +26,8 @@ from .sections import (
     Properties,
     encode_map_section,
     header_section,
-    property_fields,
+    read_application_properties,
+    read_properties,
     read_section,
     scan,
 )
@@ -312,9 +314,14 @@ class Message:
     @property
     def properties(self) -> Properties:
         """The standard properties."""
-        if self._properties is None:
-            self._properties = cast("Properties | None", self._original(PROPERTIES)) or Properties()
-        return self._properties
+        properties = self._properties
+        if properties is None:
+            # `_original` in line, as below: a message of which all is read costs 5 % less.
+            payload = self._payload
+            place = None if payload is None else (self._layout or self._scanned(payload)).sections.get(PROPERTIES)
+            properties = Properties() if payload is None or place is None else read_properties(payload, place)
+            self._properties = properties
+        return properties
 
     @properties.setter
     def properties(self, value: Properties) -> None:
@@ -322,7 +329,7 @@ class Message:
             raise TypeError(f"properties is a Properties, not {type(value).__name__}")
         self._properties = value
 
-    def property_fields(self) -> list[object] | None:
+    def property_fields(self) -> list[Any] | None:
         """The fields of the properties as they came, in order: text as bytes, times in milliseconds.
 
         None where there are none, where they were asked for or set before, and where only `properties` can read them.
@@ -330,8 +337,13 @@ class Message:
         payload = self._payload
         if payload is None or self._properties is not None:
             return None
-        place = self._scanned(payload).sections.get(PROPERTIES)
-        return None if place is None else property_fields(payload, place)
+        place = (self._layout or self._scanned(payload)).sections.get(PROPERTIES)
+        if place is None:
+            return None
+        try:
+            return decode_properties(payload, place[1], place[2], True)
+        except (IndexError, struct.error, UnicodeDecodeError):
+            return None
 
     def came_with(self, code: int) -> bool:
         """Whether the message was decoded from bytes that have the section with that descriptor, be it an empty one."""
@@ -341,9 +353,17 @@ class Message:
     @property
     def application_properties(self) -> Map:
         """The application's own properties."""
-        if self._application_properties is None:
-            self._application_properties = self._original_map(APPLICATION_PROPERTIES)
-        return self._application_properties
+        entries = self._application_properties
+        if entries is None:
+            payload = self._payload
+            layout = None if payload is None else self._layout or self._scanned(payload)
+            place = None if layout is None else layout.sections.get(APPLICATION_PROPERTIES)
+            if payload is None or place is None:
+                entries = {}
+            else:
+                entries = read_application_properties(payload, place, self._dialect)
+            self._application_properties = entries
+        return entries
 
     @application_properties.setter
     def application_properties(self, value: Map) -> None:
@@ -406,12 +426,16 @@ class Message:
         payload = self._payload
         if self._body is not None or payload is None:
             return None
-        data = lone_data(payload)
-        if data is None:
-            layout = self._layout or self._scanned(payload)
-            if layout.kind == DATA and len(layout.body) == 1:
-                data = _data_at(payload, *layout.body[0])
-        return data
+        layout = self._layout
+        if layout is None:
+            data = lone_data(payload)
+            if data is not None:
+                return data
+            layout = self._scanned(payload)
+        if layout.kind == DATA and len(layout.body) == 1:
+            start, end = layout.body[0]
+            return _data_at(payload, start, end)
+        return None
 
     def _body_parts(self) -> Body:
         if self._body is None:

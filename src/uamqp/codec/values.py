@@ -18,6 +18,7 @@ __all__ = [
     "EPOCH",
     "FIRST_DATETIME",
     "LAST_DATETIME",
+    "MILLISECOND",
     "Array",
     "Byte",
     "Char",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+MILLISECOND: Final = dt.timedelta(milliseconds=1)
 #: The milliseconds that a datetime can hold.
 FIRST_DATETIME: Final = -62_135_596_800_000
 LAST_DATETIME: Final = 253_402_300_799_999
@@ -199,7 +201,7 @@ class Timestamp(_Integer):
         Raises:
             OverflowError: not within the years 1 to 9999, which is all that datetime knows.
         """
-        return EPOCH + dt.timedelta(milliseconds=self)
+        return EPOCH + int(self) * MILLISECOND
 
 
 class Float(float):
