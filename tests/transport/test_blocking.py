@@ -307,6 +307,17 @@ def test_only_an_answer_is_looked_for(connection: Connection, monkeypatch: pytes
     assert polls.count
 
 
+def test_nobody_looks_past_the_time_that_he_waits_for(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "_LOOKING", BOUND)
+    sender = connection.sender("nobody-answers")
+    polls = Polls(monkeypatch)
+    connection._driver._rests = 0
+    sender.send("nothing comes of it", settled=True)
+    connection._driver.run(connection._driver.turn())
+    assert polls.looks == 1
+    assert connection._driver._rests == 0
+
+
 def test_who_looked_in_vain_rests(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocking, "_LOOKING", 0.000_2)
     sender, receiver = connection.sender("nobody-answers"), connection.receiver("empty")

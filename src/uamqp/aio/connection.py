@@ -533,7 +533,7 @@ class Connection(Observer):
                     engine.close()
                 await self._changed.wait_for(lambda: engine.closed or engine.error is not None, left())
                 # Tasks that wait for what ended just now hear of it before they are ended.
-                await self._driver.sleep(0)
+                await self._driver.turn()
         finally:
             await self._driver.disconnect(1.0)
             engine.lose(None)

@@ -129,7 +129,7 @@ class Requests:
         sender = self._sender
         await sender._changed.wait_for(lambda: sender.error is not None, None)
         # Answers that came before it are handed out first.
-        await self._driver.sleep(0)
+        await self._driver.turn()
         self._wake_all()
 
     def _wake_all(self) -> None:

@@ -302,7 +302,7 @@ class _Batch:
         self._left_in_turn = _TURN
         if self._link_ended:
             return False
-        await self._sender._driver.sleep(0)
+        await self._sender._driver.turn()
         sender = self._sender
         while len(sender._endpoint.queue) > _TURN // 2:
             length = len(sender._endpoint.queue)

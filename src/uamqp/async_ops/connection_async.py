@@ -281,7 +281,7 @@ class ConnectionAsync(LoopBound):
         await self.open_async()
         for receiver in list(self._receivers):
             await receiver._hand_out(0.0)
-        await self.modern._driver.sleep(0)
+        await self.modern._driver.turn()
         self._check()
 
     async def sleep_async(self, seconds: float) -> None:

@@ -146,7 +146,7 @@ class MessageSenderAsync(LinkAsync[Sender]):
     async def work_async(self) -> None:
         """Let the link work for a moment; raises the error of one that has ended, each time."""
         sender = await self._usable()
-        await sender._driver.sleep(0)
+        await sender._driver.turn()
         self.get_state()
 
     def _start(self, sender: Sender, message: Message) -> OutgoingDelivery:

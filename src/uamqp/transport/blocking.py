@@ -490,7 +490,7 @@ class BlockingDriver(Driver):
             self._spoke = False
             if self._rests:
                 self._rests -= 1
-            elif _LOOKING:
+            elif _LOOKING and not (self._timers and self._timers[0].when <= time.monotonic() + _LOOKING):
                 return self._poller, -1
         delay = self._until_next_timer()
         # Rounded up, not to come back just before the time.

@@ -151,6 +151,10 @@ class Driver(ABC):
         finally:
             timer.cancel()
 
+    async def turn(self) -> None:
+        """Let others have their turn, and see what has arrived by then."""
+        await self.sleep(0)
+
 
 class Deadlines:
     """Time-outs of many waiters at the cost of two dictionary operations each.

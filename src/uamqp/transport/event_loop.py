@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ..engine.connection import ConnectionEndpoint
 from ..exceptions import AMQPError, ConnectionLost, OperationTimeout
-from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Timer
+from .driver import ADDRESS_PATIENCE, BackgroundTask, Deadlines, Driver, Timer, wake
 from .http import MAX_HEAD
 from .pieces import HIGH_WATER, INBOX, pieces_of
 from .proxy import http_connect, socks_connect
@@ -184,6 +184,11 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
             return function(*args)
         finally:
             self._flush()
+
+    async def turn(self) -> None:
+        waiter = self.waiter()
+        self.loop.call_soon(wake, waiter)
+        await waiter
 
     async def disconnect(self, timeout: float) -> None:
         for task in self._tasks - {asyncio.current_task()}:
