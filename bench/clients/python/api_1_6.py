@@ -18,7 +18,7 @@ VERSION = uamqp.__version__ if ORIGINAL else f"{uamqp.__version__} ({uamqp.BUILD
 
 #: Messages that are queued before they are sent: the original looks at all of them again and again until they are
 #: confirmed.
-QUEUED_AT_ONCE = 200 if ORIGINAL else 1000
+QUEUED_AT_ONCE = 200 if ORIGINAL else 2000
 
 #: Messages of one batch, at most. With as many as the credit the original finds no more messages, and sleeps, more
 #: often than it must; with ours, what is read of them stays in the processor's cache.

@@ -24,8 +24,7 @@ def send(task: Task, result: Result) -> None:
     result.begin()
     while left:
         batch = min(QUEUED_AT_ONCE, left)
-        for _ in range(batch):
-            client.queue_message(Message(body))
+        client.queue_message(*[Message(body) for _ in range(batch)])
         accepted += client.send_all_messages(close_on_done=False).count(MessageState.SendComplete)
         left -= batch
     result.end(accepted)

@@ -29,8 +29,7 @@ async def send(task: Task, result: Result) -> None:
         result.begin()
         while left:
             batch = min(QUEUED_AT_ONCE, left)
-            for _ in range(batch):
-                client.queue_message(Message(body))
+            client.queue_message(*[Message(body) for _ in range(batch)])
             states = await client.send_all_messages_async(close_on_done=False)
             accepted += states.count(MessageState.SendComplete)
             left -= batch

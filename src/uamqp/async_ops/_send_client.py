@@ -165,9 +165,13 @@ class SendClientAsync(AMQPClientAsync):
         """Queue messages, or none of them where one cannot be; the messages that they are sent as."""
         gathered: list[Message] = []
         for message in messages:
-            if not isinstance(message, Message):
+            if type(message) is Message and message._response is None and message.state is _TO_BE_SENT:
+                # `gather` in line, for nearly all.
+                gathered.append(message)
+            elif isinstance(message, Message):
+                gathered += message.gather()
+            else:
                 raise TypeError(f"a Message or BatchMessage is needed, not {type(message).__name__}")
-            gathered += message.gather()
         pending = self._pending
         now = self._counter.get_current_ms()
         for message in gathered:
