@@ -218,12 +218,7 @@ class Message:
         """The content of a section, None where the message came without it."""
         return value if value or self._original().came_with(section) else None
 
-    def _read_properties(self) -> MessageProperties | None:
-        original = self._decoded or self._original()
-        fields = original.property_fields()
-        if fields is not None:
-            # Nearly always so: 30 % less for a message of which all is read.
-            return MessageProperties._of_fields(fields, self._encoding)
+    def _read_properties(self, original: codec.Message) -> MessageProperties | None:
         values = values_of(original.properties)
         if values == NO_VALUES and not original.came_with(PROPERTIES):
             return None
@@ -239,7 +234,14 @@ class Message:
         """The standard properties: `MessageProperties`, or None."""
         value = self._properties
         if value is _UNREAD:
-            value = self._properties = self._read_properties()
+            original = self._decoded or self._original()
+            fields = original.property_fields()
+            if fields is not None:
+                # Nearly always so: 30 % less for a message of which all is read.
+                value = MessageProperties._of_fields(fields, self._encoding)
+            else:
+                value = self._read_properties(original)
+            self._properties = value
         return value
 
     @properties.setter
