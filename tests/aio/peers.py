@@ -287,14 +287,18 @@ def threaded_server(make: Callable[[], Peer] = Peer, **options: Any) -> Iterator
         loop.close()
 
 
-class BrokenPipe:
-    """In place of a stream that breaks when it is written to."""
+class Wrapped:
+    """A stream of which something is different."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
-    def send(self, data: bytes) -> int:
-        raise BrokenPipeError("broken")
-
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class BrokenPipe(Wrapped):
+    """In place of a stream that breaks when it is written to."""
+
+    def send(self, data: bytes) -> int:
+        raise BrokenPipeError("broken")

@@ -32,7 +32,7 @@ from uamqp.transport.address import parse_url
 from uamqp.transport.blocking import BlockingDriver
 from uamqp.transport.driver import wake
 
-from ..aio.peers import BOUND, BrokenPipe, Peer, threaded_server, wait_until
+from ..aio.peers import BOUND, BrokenPipe, Peer, Wrapped, threaded_server, wait_until
 from .test_event_loop import closed_port, full_port
 
 
@@ -305,6 +305,45 @@ def test_only_an_answer_is_looked_for(connection: Connection, monkeypatch: pytes
         receiver.receive(timeout=0.1)
     assert polls.looks == 0
     assert polls.count
+
+
+def test_what_took_long_to_read_was_heard_just_now(connection: Connection) -> None:
+    """However long before the turn began."""
+    heard: list[float] = []
+
+    class Slow(Wrapped):
+        def recv_into(self, buffer: memoryview) -> int:
+            count: int = self._stream.recv_into(buffer)
+            heard.append(time.monotonic())
+            return count
+
+    connection._driver._socket = Slow(connection._driver._socket)  # type: ignore[assignment]
+    connection.sender("q").send("x")
+    engine = connection._driver._engine
+    assert engine is not None
+    assert heard
+    assert engine.last_received >= heard[-1]
+
+
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_what_was_sent_as_an_interrupt_came_is_not_sent_again(connection: Connection, share: float) -> None:
+    """All that is known of the stream is that it is of no more use."""
+    written: list[bytes] = []
+
+    class Interrupted(Wrapped):
+        def send(self, data: bytes) -> int:
+            written.append(data)
+            self._stream.send(data[: int(len(data) * share)])
+            raise KeyboardInterrupt
+
+    sender = connection.sender("q")
+    connection._driver._socket = Interrupted(connection._driver._socket)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        sender.send("interrupted")
+    with pytest.raises(ConnectionLost):
+        sender.send("another")
+    assert len(written) == 1
+    assert b"interrupted" in written[0]
 
 
 def test_nobody_looks_past_the_time_that_he_waits_for(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,7 @@ def test_a_connection_that_broke_in_the_background_tells_its_user() -> None:
     with threaded_server(Peer) as server, connect(server.url, timeout=BOUND) as connection:
         sender = connection.sender("q")
 
-        def broken(now: float) -> None:
+        def broken() -> None:
             raise ZeroDivisionError("a bug")
 
         connection._driver._read = broken  # type: ignore[method-assign]

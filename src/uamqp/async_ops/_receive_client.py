@@ -322,7 +322,7 @@ class ReceiveClientAsync(AMQPClientAsync):
             raise
 
     async def _ready_next_turn(self) -> MessageReceiverAsync | None:
-        """The link, where there are messages by then, on it or kept here."""
+        """The link, where by then there are messages on it, or kept here; whatever ended it is for the next call."""
         receiver: MessageReceiverAsync | None = self.message_handler
         if receiver is None or not receiver._has_some():
             if self._connection is not None and self._connection._is_good:

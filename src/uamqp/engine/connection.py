@@ -345,7 +345,7 @@ class ConnectionEndpoint:
             self._stalled.append(session)
 
     def data_to_send(self) -> list[bytes | memoryview]:
-        """Take what is to be written now; call again after writing, as long as there is `output_pending`."""
+        """Take what is to be written now; call again after writing, until nothing comes or it is not `unfinished`."""
         if self._stalled and not self.output_full():
             stalled, self._stalled = self._stalled, deque()
             for session in stalled:
@@ -355,12 +355,17 @@ class ConnectionEndpoint:
             dirty, self._dirty = self._dirty, []
             for session in dirty:
                 session.flush_dispositions()
-        self.output_pending = bool(self._stalled) and not self.paused
+        self.output_pending = False
         self.output_bytes = 0
         output = self.output
         if output:
             self.output = []
         return output
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there may be more to write than `data_to_send` gave."""
+        return self.output_pending or bool(self._stalled)
 
     def pause(self) -> None:
         """The stream takes no more bytes: what is sent from now on waits in its link."""

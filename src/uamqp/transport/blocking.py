@@ -43,9 +43,11 @@ _UNSEEN: Final = 0.05
 #: 1.9 times as fast. With one processor the peer could not answer meanwhile; which of several this process may use says
 #: nothing about the peer's.
 _LOOKING: Final = 0.000_2 if (os.cpu_count() or 1) > 1 else 0.0
+#: In place of the milliseconds to sleep: look first.
+_LOOK: Final = -1
 #: How often it then sleeps at once, where it has looked in vain: at most 12 µs a wait go on looking.
 _RESTS: Final = 16
-#: How often this process was forked from another one, as far as it knows; to ask for its number takes longer.
+#: How often Python forked this process from another one; to ask for the number of the process takes longer.
 _forks = 0
 #: Seconds after a write in which what is said waits for what follows it.
 _TOGETHER: Final = 0.001
@@ -357,9 +359,10 @@ class BlockingDriver(Driver):
     def _refuse(self, coroutine: Coroutine[Any, Any, Any] | None) -> NoReturn:
         if coroutine is not None:
             coroutine.close()
-        problem = "a blocking call would stop the running event loop; use the asynchronous classes there"
         if self._forks != _forks:
             problem = "the connection was made before fork(); connect again in this process"
+        else:
+            problem = "a blocking call would stop the running event loop; use the asynchronous classes there"
         raise LocalProtocolError(problem)
 
     def keep_alive(self) -> None:
@@ -426,12 +429,12 @@ class BlockingDriver(Driver):
         return task
 
     def flush_soon(self) -> None:
-        # `run` and `call` write when their step is over.
+        # `run` and `call` write when their step is over, if not before.
         pass
 
     def at_once(self, function: Callable[..., T], *args: Any) -> T:
         result = function(*args)
-        # The peer has it while this thread makes ready to wait: one message at a time is 1.05 times as fast.
+        # The peer has it while this thread makes ready to wait: in blocking code, 1.05 times as fast.
         self._write()
         return result
 
@@ -472,7 +475,7 @@ class BlockingDriver(Driver):
     def _prepare_poll(self) -> tuple[select.poll | None, int]:
         """What the leader waits for, and for how many milliseconds; None where it need not wait.
 
-        Less than no time is to look for the answer, and to come back for the rest where there is none.
+        `_LOOK` is to look for the answer, and to come back for the rest where there is none.
         """
         stream = self._socket
         self._leader_writes = bool(self._unsent)
@@ -491,14 +494,14 @@ class BlockingDriver(Driver):
             if self._rests:
                 self._rests -= 1
             elif _LOOKING and not (self._timers and self._timers[0].when <= time.monotonic() + _LOOKING):
-                return self._poller, -1
+                return self._poller, _LOOK
         delay = self._until_next_timer()
         # Rounded up, not to come back just before the time.
         return self._poller, int(delay * 1000) + 1 if delay else 0
 
     def _poll(self, poller: select.poll, milliseconds: int) -> None:
         """Wait, or look for the answer to what was just written; by the leader, without the lock."""
-        if milliseconds >= 0:
+        if milliseconds != _LOOK:
             poller.poll(milliseconds)
             return
         until = self.now() + _LOOKING
@@ -550,6 +553,8 @@ class BlockingDriver(Driver):
                 self._leader = None
         if cause is not None and self._engine is not None:
             self._engine.lose(cause)
+            # Nor does anybody know how much of what was being written went out.
+            self._hang_up()
         self._finish_step()
 
     # -- doing what is due; all with the lock held ---------------------------------------------------------------
@@ -562,7 +567,7 @@ class BlockingDriver(Driver):
     def _turn(self) -> None:
         self._turned = now = time.monotonic()
         # Reading comes before the timers: a peer is not silent whose bytes are only waiting to be read.
-        self._read(now)
+        self._read()
         if self._engine is not None and self._engine.error is not None:
             # There is a time in which the peer must answer close.
             self.tick()
@@ -665,7 +670,7 @@ class BlockingDriver(Driver):
             if callback is not None:
                 callback()
 
-    def _read(self, now: float) -> None:
+    def _read(self) -> None:
         if self._interrupted:
             self._interrupted = False
             os.read(self._wakeup_read, 1)
@@ -677,7 +682,7 @@ class BlockingDriver(Driver):
                 data = stream.recv(READ_SIZE) if isinstance(stream, SocketTunnel) else INBOX.read(stream.recv_into)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 if isinstance(stream, SocketTunnel) and stream.heard:
-                    engine.last_received = now
+                    engine.last_received = time.monotonic()
                 return
             except OSError as error:
                 engine.lose(error)
@@ -685,7 +690,8 @@ class BlockingDriver(Driver):
             if not data:
                 engine.receive_eof()
                 return
-            engine.last_received = now
+            # Not the time of the turn: a read may take longer than the peer may be silent.
+            engine.last_received = time.monotonic()
             engine.receive_data(data)
             # A plain socket has given all there was; others may keep more in a buffer of their own.
             if len(data) < READ_SIZE and not (isinstance(stream, _BUFFERED) and stream.pending()):
@@ -708,7 +714,7 @@ class BlockingDriver(Driver):
                 engine.pause()
             elif engine.paused:
                 engine.resume()
-            if not engine.output_pending:
+            if not chunks or not engine.unfinished:
                 break
         if engine.closed and not self._unsent:
             self._hang_up()
@@ -717,9 +723,12 @@ class BlockingDriver(Driver):
         stream, engine = self._socket, self._engine
         assert engine is not None
         while self._unsent and stream is not None:
+            # It is taken before it is sent: where an interrupt comes right after, it must not be sent once more.
+            piece = self._unsent.popleft()
             try:
-                sent = stream.send(self._unsent[0])
+                sent = stream.send(piece)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                self._unsent.appendleft(piece)
                 return
             except OSError as error:
                 self._unsent.clear()
@@ -728,10 +737,8 @@ class BlockingDriver(Driver):
             self._spoke = True
             self._wrote = time.monotonic()
             engine.wrote(self._wrote)
-            if sent == len(self._unsent[0]):
-                self._unsent.popleft()
-            else:
-                self._unsent[0] = memoryview(self._unsent[0])[sent:]
+            if sent < len(piece):
+                self._unsent.appendleft(memoryview(piece)[sent:])
 
     def _hang_up(self) -> None:
         """Give the stream up; safe to call twice."""
