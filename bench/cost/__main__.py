@@ -14,6 +14,7 @@ from .drawing import draw
 from .figures import Figures, Missing
 from .idle import measure_idle
 from .large import measure_large
+from .latency import measure_latency
 from .memory import METERS, QUICK_METERS, measure_memory
 from .report import summary, verdicts
 from .series import ALL_SERIES, Effort, measure_series
@@ -27,7 +28,10 @@ IDLE_CONNECTIONS = 1000
 IDLE_SECONDS = 20.0
 QUICK_IDLE_SECONDS = 5.0
 
-PARTS = [series.name for series in ALL_SERIES] + ["memory", "idle", "large"]
+LATENCY_MESSAGES = 1000
+QUICK_LATENCY_MESSAGES = 200
+
+PARTS = [series.name for series in ALL_SERIES] + ["memory", "idle", "large", "latency"]
 
 
 def main() -> int:
@@ -43,6 +47,8 @@ def main() -> int:
         measure_idle(figures, IDLE_CONNECTIONS, QUICK_IDLE_SECONDS if quick else IDLE_SECONDS)
     if "large" in parts and not quick:
         measure_large(figures)
+    if "latency" in parts:
+        measure_latency(figures, QUICK_LATENCY_MESSAGES if quick else LATENCY_MESSAGES)
     folder = arguments.output or cache_dir(PART) / "cost"
     raw = _write(figures, folder)
     charts = arguments.charts or (CHARTS if not quick and parts == PARTS else None)

@@ -71,6 +71,14 @@ class Large:
 
 
 @dataclass
+class Latency:
+    """From the sender to a receiver that is blocked: milliseconds of each message."""
+
+    face: str
+    milliseconds: list[float]
+
+
+@dataclass
 class Missing:
     """Something that could not be measured."""
 
@@ -86,6 +94,7 @@ class Figures:
     memory: list[Memory] = field(default_factory=list)
     idle: list[Idle] = field(default_factory=list)
     large: list[Large] = field(default_factory=list)
+    latency: list[Latency] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
 
     def cost(self, series: str, way: str, point: int) -> Cost | None:

@@ -6,18 +6,15 @@ import re
 import select
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tools.brokers.debian import apt_install
 
 from .figures import Figures, Idle
-from .process import ClientFailed, client_command
+from .process import ClientFailed, broker, client_command
 
 MARK = 'write(1, "idle'
 """How the client's word that all connections are open looks in a trace."""
@@ -38,23 +35,11 @@ def measure_idle(figures: Figures, connections: int, seconds: float) -> None:
         if shutil.which("strace") is None:
             apt_install(["strace"], folder / "apt.log")
         trace = folder / "trace"
-        with _broker() as url:
+        with broker() as url:
             until = _leave_alone(client_command("idle", url, connections), trace, seconds)
         begun, calls = _calls_after_mark(trace, until)
         still = (calls[0][0] if calls else until) - begun
         figures.idle.append(Idle(connections, until - begun, still, dict(Counter(name for _, name in calls))))
-
-
-@contextmanager
-def _broker() -> Iterator[str]:
-    # Other than the counterpart the embedded broker asks for heartbeats, every 30 seconds.
-    command = [sys.executable, "-m", "uamqp", "broker", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
 
 
 def _leave_alone(command: list[str], trace: Path, seconds: float) -> float:

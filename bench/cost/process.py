@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .. import counterpart
@@ -30,14 +32,33 @@ def client_command(name: str, *arguments: object) -> list[str]:
     return [*pinned, sys.executable, "-m", f"{__package__}.clients.{name}", *map(str, arguments)]
 
 
+@contextmanager
+def broker() -> Iterator[str]:
+    """The embedded broker, in a process of its own; its URL.
+
+    Other than the counterpart it hands on what it is sent, and asks for heartbeats, every 30 seconds.
+    """
+    command = [sys.executable, "-m", "uamqp", "broker", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
 def figures_of(name: str, *arguments: object) -> Any:
     """Run a client against a new counterpart, whose URL is its first argument; what it prints."""
     with counterpart.running(cores()[1]) as port:
-        command = client_command(name, f"amqp://127.0.0.1:{port}", *arguments)
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            raise ClientFailed(f"no figures within {SECONDS:g} s") from None
+        return printed(client_command(name, f"amqp://127.0.0.1:{port}", *arguments))
+
+
+def printed(command: list[str]) -> Any:
+    """Run a client; what it prints."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ClientFailed(f"no figures within {SECONDS:g} s") from None
     if done.returncode:
         *_, reason = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise ClientFailed(reason)

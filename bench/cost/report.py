@@ -23,6 +23,10 @@ REFUSED_BYTES = MAX_MESSAGE_SIZE * 5 // 4
 """That a client may take while a message is refused: as much as arrives until it is known to be too large."""
 
 
+LATENCY = 2.0
+"""Milliseconds that a message may take to a receiver that is blocked, median."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Something that must hold."""
@@ -35,7 +39,13 @@ class Verdict:
 
 def verdicts(figures: Figures) -> list[Verdict]:
     """All that must hold, of what was measured."""
-    return [*_ratios(figures), *_connection_memory(figures), *_stillness(figures), *_large_messages(figures)]
+    return [
+        *_ratios(figures),
+        *_connection_memory(figures),
+        *_stillness(figures),
+        *_large_messages(figures),
+        *_latencies(figures),
+    ]
 
 
 def _ratios(figures: Figures) -> Iterator[Verdict]:
@@ -95,6 +105,17 @@ def _large_messages(figures: Figures) -> Iterator[Verdict]:
                 f"under {LARGE_MULTIPLE:g}x",
                 multiple < LARGE_MULTIPLE,
             )
+
+
+def _latencies(figures: Figures) -> Iterator[Verdict]:
+    for latency in figures.latency:
+        middle, most = median(latency.milliseconds), max(latency.milliseconds)
+        yield Verdict(
+            f"{latency.face}: from the sender to a receiver that is blocked, {len(latency.milliseconds):,} messages",
+            f"{middle:.2f} ms (at most {most:.2f})",
+            f"at most {LATENCY:g} ms, median",
+            middle <= LATENCY,
+        )
 
 
 def summary(figures: Figures) -> str:
