@@ -164,25 +164,34 @@ class Message:
     @classmethod
     def _received(
         cls,
-        delivery: IncomingDelivery,
+        deliveries: Iterable[IncomingDelivery],
         settler: Callable[[IncomingDelivery, errors.MessageResponse], None] | None,
         encoding: str,
-    ) -> Self:
-        """A received message, without the detour of the constructor and with as few objects as can be.
+    ) -> list[Self]:
+        """Received messages, without the detour of the constructor and with as few objects as can be.
 
         What a program holds thousands of is what Python's garbage collector goes through again and again: with an
         object for the decoded message, the settler and the body, half of the time to receive went there.
+
+        Args:
+            deliveries: what they came in.
+            settler: settles those that did not come settled; None where all of them are.
+            encoding: as of the constructor.
         """
-        received = cls.__new__(cls)
-        received._encoding = encoding
-        received._delivery = delivery
-        received._settler = settler
-        received.delivery_no = delivery.id
-        received.delivery_tag = delivery.tag
-        received.state = _UNSETTLED
-        if settler is None:
-            received._is_settled()
-        return received
+        messages: list[Self] = []
+        for delivery in deliveries:
+            received = cls.__new__(cls)
+            received._encoding = encoding
+            received._delivery = delivery
+            received.delivery_no = delivery.id
+            received.delivery_tag = delivery.tag
+            if settler is None or delivery.presettled:
+                received._is_settled()
+            else:
+                received._settler = settler
+                received.state = _UNSETTLED
+            messages.append(received)
+        return messages
 
     def _is_settled(self) -> None:
         self.state = _SETTLED

@@ -204,23 +204,18 @@ class MessageReceiverAsync(LinkAsync[Receiver]):
         deliveries = self._attached()._take_many(most)
         if self.receive_settle_mode is not ReceiverSettleMode.PeekLock:
             return [self._message(delivery) for delivery in deliveries]
-        # `_message` in line.
-        make, settler, encoding = Message._received, self._settler, self._encoding
-        return [make(delivery, None if delivery.presettled else settler, encoding) for delivery in deliveries]
+        return Message._received(deliveries, self._settler, self._encoding)
 
     def _take_one(self) -> Message:
         """The first of the messages that are there."""
         return self._message(self._attached()._take())
 
     def _message(self, delivery: IncomingDelivery) -> Message:
-        settler = None
-        if not delivery.presettled:
-            if self.receive_settle_mode is ReceiverSettleMode.PeekLock:
-                settler = self._settler
-            else:
-                # The peer did not send it settled, although it was asked to.
-                delivery.accept()
-        return Message._received(delivery, settler, self._encoding)
+        settler = self._settler if self.receive_settle_mode is ReceiverSettleMode.PeekLock else None
+        if settler is None and not delivery.presettled:
+            # The peer did not send it settled, although it was asked to.
+            delivery.accept()
+        return Message._received((delivery,), settler, self._encoding)[0]
 
     async def _hand_out(self, seconds: float | None, most: int | None = None) -> int:
         """Hand messages to `on_message_received`, after waiting up to `seconds` for the first; how many there were."""
