@@ -12,7 +12,7 @@ from tools.brokers.certificates import issue, make_ca
 
 from . import counterpart
 from .cases import Case
-from .clients import Client
+from .clients import TLS_ONLY, Client
 from .clients.recipes import Command
 from .rounds import Work
 from .running import Measurement, Placement, measure
@@ -57,7 +57,7 @@ def works(
 
 
 def _work(peers: Counterparts, placement: Placement, case: Case, client: Client, command: Command) -> Work:
-    tls = case.tls or client.tls_only
+    tls = case.tls or client.name in TLS_ONLY
     port = peers.tls_port if tls else peers.port
     url = f"{'amqps' if tls else 'amqp'}://127.0.0.1:{port}/{case.address}"
 

@@ -12,11 +12,10 @@ from statistics import median
 from typing import Any
 
 from .cases import CASES
-from .clients import ORIGINAL, ORIGINAL_ASYNC
+from .clients import ORIGINAL, TLS_ONLY
 from .ratios import Ratio, ratios
 from .rounds import Cell, Results
 
-_TLS_ONLY = {ORIGINAL, ORIGINAL_ASYNC}
 _NOTE = f"† {ORIGINAL} speaks only TLS: its figures of all cases are over TLS, and so are the ratios against it.\n"
 
 
@@ -98,7 +97,7 @@ def as_markdown(results: Results, settings: Mapping[str, Any]) -> str:
             ["case", *results.clients],
             [[row, *(_cell(figures.get((row, name)), row, name, results) for name in results.clients)] for row in rows],
         ),
-        *([_NOTE] if _TLS_ONLY & set(results.clients) else []),
+        *([_NOTE] if TLS_ONLY & set(results.clients) else []),
         "## Versions\n",
         _table(["client", "version"], [[name, version] for name, version in results.versions.items()]),
     ]
@@ -123,7 +122,7 @@ def _cell(values: list[float] | None, case: str, client: str, results: Results) 
         return "**failed**" if (case, client) in results.failures else ""
     middle = median(values)
     spread = f" −{1 - min(values) / middle:.0%} +{max(values) / middle - 1:.0%}" if len(values) > 1 else ""
-    mark = "†" if client in _TLS_ONLY else ""
+    mark = "†" if client in TLS_ONLY else ""
     failed = " **failed at times**" if (case, client) in results.failures else ""
     return f"{short(middle)}{mark}{spread}{failed}"
 

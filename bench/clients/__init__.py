@@ -25,6 +25,9 @@ FE2O3 = "fe2o3-amqp"
 PROTON_CPP = "proton C++"
 PROBE = "probe"
 
+TLS_ONLY = frozenset({ORIGINAL, ORIGINAL_ASYNC})
+"""Those that are measured over TLS in every case: they speak nothing else."""
+
 COMPILED = " (compiled)"
 """What is added to the name where it is another build that is measured."""
 
@@ -37,13 +40,11 @@ class Client:
         name: its column in the table.
         prepare: builds or installs it, unless that was done, and gives the command; raises BuildError.
         operations: what it can do.
-        tls_only: it is measured over TLS in every case.
     """
 
     name: str
     prepare: Callable[[], Command]
     operations: frozenset[str] = OPERATIONS
-    tls_only: bool = False
 
 
 def clients(python: Path, uamqp_path: Path, compiled_path: Path | None) -> dict[str, Client]:
@@ -60,8 +61,8 @@ def clients(python: Path, uamqp_path: Path, compiled_path: Path | None) -> dict[
     every = [
         *(Client(name, partial(script, python, file, uamqp_path)) for name, file in faces.items()),
         *(Client(name + COMPILED, partial(script, python, file, compiled_path)) for name, file in compiled.items()),
-        Client(ORIGINAL, partial(installed_script, python, "uamqp_1_6.py", original), tls_only=True),
-        Client(ORIGINAL_ASYNC, partial(installed_script, python, "uamqp_1_6_async.py", original), tls_only=True),
+        Client(ORIGINAL, partial(installed_script, python, "uamqp_1_6.py", original)),
+        Client(ORIGINAL_ASYNC, partial(installed_script, python, "uamqp_1_6_async.py", original)),
         Client(PROTON_PYTHON, partial(installed_script, python, "proton_python.py", "python-qpid-proton==0.40.0")),
         Client(PYAMQP, partial(installed_script, python, "azure_pyamqp.py", "azure-eventhub==5.15.1")),
         Client(RHEA, partial(node_script, "rhea.js", "rhea@3.0.5")),

@@ -88,12 +88,12 @@ class Blocking(LoopBound):
             IllegalState: blocking is not possible here: in a running event loop, or in a child process after `fork`.
             AMQPConnectionError: another thread has closed the connection.
         """
-        try:
-            if driver is None:
+        if driver is None:
+            try:
                 driver = self._driver()
-        except BaseException:
-            coroutine.close()
-            raise
+            except BaseException:
+                coroutine.close()
+                raise
         try:
             return driver.run(coroutine)
         except Stranded as error:

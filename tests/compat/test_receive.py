@@ -123,11 +123,11 @@ class Interrupted(ReceiveClientAsync):
     happens: BaseException | None = None
     _waits = 0
 
-    async def _ready_next_turn(self) -> Any:
+    async def _ready(self, *arguments: Any) -> Any:
         self._waits += 1
         if self._waits == 2 and self.happens is not None:
             raise self.happens
-        return await super()._ready_next_turn()
+        return await super()._ready(*arguments)
 
 
 @pytest.mark.parametrize("function", [None, lambda message: None])

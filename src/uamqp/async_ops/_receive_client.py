@@ -217,7 +217,7 @@ class ReceiveClientAsync(AMQPClientAsync):
         # Once there is something, what has arrived by the next turn is taken too.
         while len(batch) < most:
             left = most - len(batch)
-            receiver = await (self._ready_next_turn() if batch else self._ready(patience, left, self._has_kept))
+            receiver = await self._ready(0.0 if batch else patience, left, self._has_kept)
             if receiver is None:
                 break
             if self._has_kept():
@@ -320,17 +320,6 @@ class ReceiveClientAsync(AMQPClientAsync):
             if self._shutdown:
                 return None
             raise
-
-    async def _ready_next_turn(self) -> MessageReceiverAsync | None:
-        """The link, where by then there are messages on it, or kept here; whatever ended it is for the next call."""
-        receiver: MessageReceiverAsync | None = self.message_handler
-        if receiver is None or not receiver._has_some():
-            if self._connection is not None and self._connection._is_good:
-                await self._connection.modern._driver.turn()
-            receiver = self.message_handler
-        if self._shutdown or receiver is None:
-            return None
-        return receiver if receiver._has_some() or self._has_kept() else None
 
     def _is_plain(self) -> bool:
         """Whether nobody wants a say in what becomes of a message, so that `_message_received` can be passed by."""
