@@ -294,10 +294,9 @@ class Message:
         value = self._application_properties
         if value is _UNREAD:
             original = self._decoded or self._original()
-            value = original.application_properties
-            if not value and not original.came_with(APPLICATION_PROPERTIES):
-                value = None
-            self._application_properties = value
+            value = self._application_properties = self._present(
+                APPLICATION_PROPERTIES, original.application_properties
+            )
         return value
 
     @application_properties.setter
