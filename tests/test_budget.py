@@ -24,7 +24,7 @@ COUNT = 200
 BODY = b"x" * 100
 
 #: Calls of the API of uamqp 1.6: to make, queue and send a message, and to read and accept one that was received.
-SENT_LEGACY = 6
+SENT_LEGACY = 5
 RECEIVED_LEGACY = 5
 
 #: Calls of blocking code that sends a message and waits for its outcome, by the API of 1.6 and by `uamqp.sync`.
@@ -133,7 +133,7 @@ def test_from_socket_bytes_to_the_queue_costs_at_most_3_calls_and_one_object_to_
             assert collected <= 1.1
 
 
-async def test_a_sent_message_costs_at_most_6_calls_and_one_of_a_batch_4(url: str) -> None:
+async def test_a_sent_message_costs_at_most_6_calls_and_one_of_a_batch_2(url: str) -> None:
     async with connect(url) as connection:
         sender = await connection.sender("q")
         await sender.send(BODY)
@@ -143,12 +143,23 @@ async def test_a_sent_message_costs_at_most_6_calls_and_one_of_a_batch_4(url: st
         batch = Calls()
         with batch:
             await sender.send_many([BODY] * COUNT)
+        sending = asyncio.create_task(sender.send_many([BODY] * COUNT))
+        run = Objects()
+        with run:
+            # It stops where it waits for the outcomes.
+            await asyncio.sleep(0)
+        await sending
         objects = Objects()
         with objects:
             under_way = [sender.send_nowait(BODY) for _ in range(COUNT)]
         await under_way[-1]
     assert calls.per_message() <= 6, calls.by_function.most_common(12)
-    assert batch.per_message() <= 4, batch.by_function.most_common(12)
+    # One more for the whole of the batch, which asks for a message that is not there.
+    assert batch.per_message() <= 2.1, batch.by_function.most_common(12)
+    # The payload and its head; nothing that the garbage collector goes through.
+    blocks, collected = run.per_message()
+    assert blocks <= 2.5
+    assert collected <= 0.1
     blocks, collected = objects.per_message()
     assert blocks <= 4.5
     assert collected <= 1.1
@@ -162,7 +173,7 @@ async def test_what_the_api_of_1_6_costs(url: str) -> None:
             for _ in range(COUNT):
                 sender.queue_message(Message(BODY))
             await sender.send_all_messages_async(close_on_done=False)
-    assert calls.per_message() <= SENT_LEGACY, calls.by_function.most_common(25)
+    assert calls.per_message() <= SENT_LEGACY + 0.1, calls.by_function.most_common(25)
     async with ReceiveClientAsync(f"{url}/q", prefetch=COUNT, auto_complete=False) as receiver:
         await receiver.client_ready_async()
         while receiver.message_handler._modern.queued < COUNT:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from uamqp.engine.connection import ConnectionEndpoint
-from uamqp.engine.delivery import IncomingDelivery, OutgoingDelivery
+from uamqp.engine.delivery import IncomingDelivery
 from uamqp.engine.link import LinkEndpoint
 from uamqp.engine.observer import Observer
 from uamqp.engine.receiver import ReceiverEndpoint
+from uamqp.engine.run import Outgoing
 from uamqp.engine.sasl import SaslServer
 from uamqp.engine.sender import SenderEndpoint
 from uamqp.engine.session import SessionEndpoint
@@ -67,7 +68,7 @@ class Peer(Observer):
         self.sessions: list[SessionEndpoint] = []
         self.links: list[LinkEndpoint] = []
         self.messages: list[IncomingDelivery] = []
-        self.settled: list[OutgoingDelivery] = []
+        self.settled: list[Outgoing] = []
         self.detached: list[LinkEndpoint] = []
         self.ended: list[SessionEndpoint] = []
 
@@ -153,7 +154,7 @@ class Peer(Observer):
         if receiver.error is None and self.credit >= 50 and receiver.credit * 2 <= self.credit:
             receiver.flow(self.credit)
 
-    def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
+    def on_settled(self, deliveries: Sequence[Outgoing]) -> None:
         self.settled += deliveries
 
 

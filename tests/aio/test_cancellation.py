@@ -179,7 +179,7 @@ def at_rest(connection: Connection) -> bool:
     ]
     links = [link for session in sessions for link in session.links if link.context not in kept]
     return (
-        not any(session.outgoing_unsettled for session in sessions)
+        not any(session.outgoing_unsettled or session.runs for session in sessions)
         and not any(link.context._changed._waiters for link in links)
         and not any(link.context._endpoint.queue for link in links if isinstance(link.context, Sender))
         and not any(link.context._wanted for link in links if isinstance(link.context, Receiver))

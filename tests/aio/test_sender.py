@@ -35,7 +35,8 @@ from .peers import BOUND, Peer, eventually
 
 
 def nothing_is_left(connection: Connection, sender: Sender) -> bool:
-    return not connection._engine._sessions[0].outgoing_unsettled and not sender._endpoint.queue
+    session = connection._engine._sessions[0]
+    return not session.outgoing_unsettled and not session.runs and not sender._endpoint.queue
 
 
 # -- what is sent ----------------------------------------------------------------------------------------------------
@@ -272,7 +273,8 @@ async def test_a_peer_that_says_nothing(serve: Serve) -> None:
             assert caught.value.retryable
         assert len(server.peer.messages) == 3
         # What is unknown stays unknown until it is known.
-        assert len(connection._engine._sessions[0].outgoing_unsettled) == 3
+        session = connection._engine._sessions[0]
+        assert len(session.outgoing_unsettled) == 2 and [run.unsettled for run in session.runs] == [1]
         for delivery in server.peer.messages:
             delivery.accept()
         await eventually(lambda: nothing_is_left(connection, sender))

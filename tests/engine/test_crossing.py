@@ -138,7 +138,7 @@ def test_credit_for_a_link_that_was_not_answered_is_used_once_it_is(wire: Wire) 
     for payload in (BODY, b""):
         with pytest.raises(LocalProtocolError, match="not attached"):
             sender.send(payload)
-    assert sender.send_run([BODY]) == []
+    assert sender.send_run([BODY]) is None
     assert sent(wire) == []
     sender.attach(Source(), Target())
     sender.send(BODY)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from uamqp.codec.definitions import Error, Source, Target
 from uamqp.engine.connection import ConnectionEndpoint
-from uamqp.engine.delivery import IncomingDelivery, OutgoingDelivery
+from uamqp.engine.delivery import IncomingDelivery
 from uamqp.engine.link import LinkEndpoint
 from uamqp.engine.observer import Observer
 from uamqp.engine.receiver import ReceiverEndpoint
+from uamqp.engine.run import Outgoing
 from uamqp.engine.sender import SenderEndpoint
 from uamqp.engine.session import SessionEndpoint
 from uamqp.engine.settings import ConnectionSettings
@@ -79,7 +81,7 @@ class Recorder(Observer):
     def on_credit(self, sender: SenderEndpoint) -> None:
         self.events.append(("credit", sender))
 
-    def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
+    def on_settled(self, deliveries: Sequence[Outgoing]) -> None:
         self.events.append(("settled", list(deliveries)))
 
     def on_incoming_settled(self, deliveries: list[IncomingDelivery]) -> None:

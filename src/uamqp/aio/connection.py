@@ -10,12 +10,13 @@ from ..codec.definitions import Error
 from ..codec.message import Message
 from ..codec.values import Symbol
 from ..engine.connection import ConnectionEndpoint
-from ..engine.delivery import IncomingDelivery, OutgoingDelivery
+from ..engine.delivery import IncomingDelivery
 from ..engine.errors import NOT_ALLOWED
 from ..engine.limits import CHANNEL_MAX, HANDLE_MAX, INCOMING_WINDOW, MAX_FRAME_SIZE
 from ..engine.link import LinkEndpoint
 from ..engine.observer import Observer
 from ..engine.receiver import ReceiverEndpoint
+from ..engine.run import Outgoing
 from ..engine.sasl import Mechanism, SaslClient
 from ..engine.sender import SenderEndpoint
 from ..engine.serial import MASK
@@ -614,7 +615,7 @@ class Connection(Observer):
         if sender.context is not None:
             sender.context._changed.notify()
 
-    def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
+    def on_settled(self, deliveries: Sequence[Outgoing]) -> None:
         told: Waiter | None = None
         for delivery in deliveries:
             waiter = delivery.waiter

@@ -10,6 +10,7 @@ from ..codec.definitions import ACCEPTED
 from ..codec.message import Message, encode_message
 from ..engine.delivery import OutgoingDelivery
 from ..engine.link import SENDER_SETTLE_SETTLED
+from ..engine.run import Outgoing, OutgoingRun
 from ..engine.sender import SenderEndpoint
 from ..exceptions import (
     AMQPError,
@@ -87,7 +88,8 @@ class Sender(Link):
         """
         seconds = self._timeout if isinstance(timeout, Default) else self._seconds(timeout)
         endpoint = self._endpoint
-        send = endpoint.send if endpoint.session.outgoing_unsettled else self._send_at_once
+        session = endpoint.session
+        send = endpoint.send if session.outgoing_unsettled or session.runs else self._send_at_once
         delivery = send(encode_message(message), settled, message.message_format if isinstance(message, Message) else 0)
         if delivery.settled:
             # There is no outcome to wait for, or the connection was lost while it was written.
@@ -216,7 +218,7 @@ class _Batch:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._waiter: Waiter | None = None
-        self._open: deque[OutgoingDelivery] = deque()
+        self._open: deque[Outgoing] = deque()
         #: Messages before the first open one.
         self._done = 0
         self._failures: dict[int, AMQPError] = {}
@@ -256,27 +258,29 @@ class _Batch:
         self._encoded = None
         run = messages[begin : begin + max(1, min(endpoint.room, self._left_in_turn))]
         sent = endpoint.send_run(self._payloads(run), settled, self)
-        self._open += sent
-        self._left_in_turn -= len(sent)
-        if len(sent) == len(run):
-            return begin + len(sent)
-        # The one that ended the run was encoded, unless there was no room for it or something is wrong with it.
-        payload = None if sent and sent[-1].payload is self._encoded else self._encoded
-        self.send(run[len(sent)], settled, payload)
-        return begin + len(sent) + 1
+        count = 0
+        if sent is not None:
+            count = len(sent)
+            self._open.append(sent)
+            self._left_in_turn -= count
+            if count == len(run):
+                return begin + count
+        # It was encoded, unless there was no room for it or something is wrong with it.
+        self.send(run[count], settled, self._encoded)
+        return begin + count + 1
 
     def _payloads(self, messages: Sequence[Message | Any]) -> Iterator[bytes]:
         """The encoded messages, up to one of a format of its own or one that cannot be encoded."""
         for message in messages:
-            self._encoded = None
-            if type(message) is not bytes and isinstance(message, Message) and message.message_format:
-                return
             try:
-                self._encoded = encode_message(message)
+                self._encoded = payload = encode_message(message)
             except Exception:
                 # `send` finds out what it is.
+                self._encoded = None
                 return
-            yield self._encoded
+            if type(message) is not bytes and isinstance(message, Message) and message.message_format:
+                return
+            yield payload
 
     @property
     def turn_is_over(self) -> bool:
@@ -320,29 +324,45 @@ class _Batch:
         while self._open:
             self._waiter = waiter = self._sender._new_waiter()
             if not await self._sender._driver.wait(waiter, seconds):
-                left = sum(not delivery.settled for delivery in self._open)
-                raise OperationTimeout(
-                    f"{left} of {self._done + len(self._open)} messages had no outcome within {seconds} s"
-                )
+                left = count = 0
+                for sent in self._open:
+                    count += len(sent) if isinstance(sent, OutgoingRun) else 1
+                    left += sent.unsettled if isinstance(sent, OutgoingRun) else not sent.settled
+                raise OperationTimeout(f"{left} of {self._done + count} messages had no outcome within {seconds} s")
             self._collect()
 
     def _collect(self) -> None:
         """Note the outcomes of the oldest messages, up to the first that has none."""
         waiting = self._open
-        while waiting and waiting[0].settled:
-            delivery = waiting.popleft()
-            if delivery.state is not ACCEPTED:
-                error = delivery.failure()
-                if error is not None:
-                    self._failures[self._done] = error
-            self._done += 1
+        while waiting:
+            sent = waiting[0]
+            if isinstance(sent, OutgoingRun):
+                if sent.rest is not None:
+                    waiting.popleft()
+                    waiting.extendleft(reversed(sent.rest))
+                    self._done += sent.done
+                    continue
+                if not sent.settled:
+                    break
+                self._done += len(sent)
+            elif not sent.settled:
+                break
+            else:
+                if sent.state is not ACCEPTED:
+                    error = sent.failure()
+                    if error is not None:
+                        self._failures[self._done] = error
+                self._done += 1
+            waiting.popleft()
 
     def withdraw(self) -> None:
         """Take back what was not sent yet."""
-        for delivery in self._open:
-            if not delivery.settled:
-                delivery.waiter = None
-                delivery.link.withdraw(delivery)
+        for sent in self._open:
+            sent.waiter = None
+            for delivery in (sent.rest or ()) if isinstance(sent, OutgoingRun) else (sent,):
+                if not delivery.settled:
+                    delivery.waiter = None
+                    delivery.link.withdraw(delivery)
 
     def result(self) -> int:
         """How many messages there were. Raises where some failed."""

@@ -16,6 +16,7 @@ from ..authentication import AMQPAuth
 from ..codec.definitions import ACCEPTED
 from ..constants import MessageState, SenderSettleMode
 from ..engine.delivery import OutgoingDelivery
+from ..engine.run import Outgoing, OutgoingRun
 from ..message import ALREADY_SETTLED, Message
 from ..transport.driver import Driver
 from ._client import ROUND, AMQPClientAsync, is_loop
@@ -89,7 +90,7 @@ class SendClientAsync(AMQPClientAsync):
         self._link_credit: int | None = kwargs.pop("link_credit", None)
         #: Messages without a final outcome, in the order in which they were queued, or queued again, and what is under
         #: way of each. They are sent in this order, so those that are under way come before those that wait.
-        self._pending: dict[Message, OutgoingDelivery | None] = {}
+        self._pending: dict[Message, Outgoing | None] = {}
         #: Those of them that were not sent yet, or are to be sent again.
         self._waiting_messages: deque[Message] = deque()
         self._reports = Reports(self, self._log)
@@ -343,21 +344,40 @@ class SendClientAsync(AMQPClientAsync):
             awaited = self._first_under_way()
         if awaited is not message and pause:
             left = self._seconds_left(message)
-            await self._sit_out(sender, awaited, pause if left is None else min(pause, left))
+            await self._sit_out(awaited, pause if left is None else min(pause, left))
         elif awaited is not None:
-            delivery = self._pending[awaited]
-            assert delivery is not None
-            await self._wait_for(sender, awaited, delivery, self._seconds_left(awaited))
+            await self._await_news(sender, awaited, self._seconds_left(awaited))
         await self._reports.tell()
 
-    async def _sit_out(self, sender: MessageSenderAsync, first: Message | None, seconds: float) -> None:
+    async def _sit_out(self, first: Message | None, seconds: float) -> None:
         """Wait so long for the end of a pause; less where the `first` message that is under way has its outcome."""
-        delivery = None if first is None else self._pending[first]
-        if delivery is None:
+        sent = None if first is None else self._pending[first]
+        if sent is None:
             await self._driver_in_use.sleep(seconds)
         else:
-            await sender._progress(delivery, seconds)
+            await self._progress(sent, seconds)
             self._collect()
+
+    @staticmethod
+    async def _progress(sent: Outgoing, seconds: float | None) -> None:
+        """Wait until there is news of what was sent, or time runs out, which changes nothing."""
+        if not isinstance(sent, OutgoingRun) or (sent.rest is None and sent.noted == sent.done):
+            await sent.link.context._settled(sent, seconds)
+
+    async def _await_news(self, sender: MessageSenderAsync, message: Message, seconds: float | None) -> None:
+        """Wait until there is news of a message that is under way, or of those sent with it; its time may run out."""
+        sent = self._pending[message]
+        if isinstance(sent, OutgoingRun):
+            if seconds is None:
+                await self._progress(sent, None)
+                self._collect(in_order=True)
+                return
+            # It has a time of its own, so it needs a delivery of its own.
+            sent.link.session.break_up()
+            self._collect()
+            sent = self._pending.get(message)
+        if isinstance(sent, OutgoingDelivery):
+            await self._wait_for(sender, message, sent, seconds)
 
     async def _wait_for(
         self, sender: MessageSenderAsync, message: Message, delivery: OutgoingDelivery, seconds: float | None
@@ -442,10 +462,11 @@ class SendClientAsync(AMQPClientAsync):
             if not self._msg_timeout and len(waiting) > 1:
                 # All that are plain and can go out at once, which is nearly always the case.
                 some = _some(waiting, 0, _WINDOW - self._under_way)
-                for delivery in endpoint.send_run(map(Message._plain_payload, some), presettled):
-                    message = waiting.popleft()
+                run = endpoint.send_run(map(Message._plain_payload, some), presettled)
+                for message in some[: len(run)] if run is not None else ():
+                    waiting.popleft()
                     message.state = _SENT
-                    pending[message] = delivery
+                    pending[message] = run
                 if not waiting or self._under_way >= _WINDOW:
                     break
             message = waiting.popleft()
@@ -485,21 +506,33 @@ class SendClientAsync(AMQPClientAsync):
         pending = self._pending
         accepted: list[Message] = []
         others: list[tuple[Message, OutgoingDelivery]] = []
-        for message, delivery in _items(pending):
-            if delivery is None:
+        for message, sent in _items(pending):
+            if sent is None:
                 break
-            if delivery.settled:
-                if delivery.state is ACCEPTED and message.on_send_complete is None:
-                    # `_finish` in line, for what becomes of nearly all messages.
-                    message.state = _DONE
-                    message._response = ALREADY_SETTLED
+            if isinstance(sent, OutgoingRun):
+                # Its messages come one behind the other, and those that were noted are gone.
+                position = sent.noted
+                if position < sent.done:
+                    sent.noted = position + 1
+                    accepted.append(message)
+                    continue
+                if sent.rest is not None:
+                    sent.noted = position + 1
+                    sent = pending[message] = sent.rest[position - sent.done]
+            if isinstance(sent, OutgoingDelivery) and sent.settled:
+                if sent.state is ACCEPTED and message.on_send_complete is None:
                     accepted.append(message)
                 else:
-                    others.append((message, delivery))
+                    others.append((message, sent))
             elif in_order:
                 break
         for message in accepted:
+            # `_finish` in line, for what becomes of nearly all messages.
+            message.state = _DONE
+            message._response = ALREADY_SETTLED
             del pending[message]
+            if message.on_send_complete is not None:
+                self._reports.add(message, None)
         # All of them, before the policy is asked what to do about the next.
         ended = [m for m, d in others if d.error is not None and (self._shutdown or self._tries_again(m, self._why(d)))]
         if ended:
@@ -574,16 +607,16 @@ class SendClientAsync(AMQPClientAsync):
         pause = self._send_waiting(sender)
         first = self._first_under_way()
         if first is None and pause:
-            await self._sit_out(sender, None, min(pause, ROUND))
+            await self._sit_out(None, min(pause, ROUND))
         elif first is None:
             await sender.work_async()
         else:
-            delivery = self._pending[first]
-            assert delivery is not None
+            sent = self._pending[first]
+            assert sent is not None
             if (left := self._seconds_left(first)) is not None and left <= ROUND:
-                await self._wait_for(sender, first, delivery, left)
+                await self._await_news(sender, first, left)
             else:
-                await sender._progress(delivery, ROUND)
+                await self._progress(sent, ROUND)
         self._collect()
         await self._reports.tell()
         return not self._shutdown
@@ -604,7 +637,7 @@ class SendClientAsync(AMQPClientAsync):
         self._waiting_messages.clear()
 
 
-def _items(pending: dict[Message, OutgoingDelivery | None]) -> Iterator[tuple[Message, OutgoingDelivery | None]]:
+def _items(pending: dict[Message, Outgoing | None]) -> Iterator[tuple[Message, Outgoing | None]]:
     """The items, while other threads may queue more: in pieces, each as long as all before it."""
     done, size = 0, 32
     while some := _some(pending.items(), done, done + size):

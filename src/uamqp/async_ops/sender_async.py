@@ -172,10 +172,6 @@ class MessageSenderAsync(LinkAsync[Sender]):
             return errors.message_error(error, self.error_policy)
         return None
 
-    async def _progress(self, delivery: OutgoingDelivery, seconds: float) -> None:
-        """Wait until a message has its outcome, or time runs out, which changes nothing."""
-        await self._attached()._settled(delivery, seconds)
-
     async def _report(
         self, message: Message, delivery: OutgoingDelivery, seconds: float | None, callback: Callable[..., Any]
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..codec.composite import Composite
 from ..codec.definitions import (
@@ -39,6 +39,7 @@ from ..engine.errors import (
 from ..engine.link import RECEIVER_SETTLE_FIRST, SENDER_SETTLE_SETTLED, SENDER_SETTLE_UNSETTLED, LinkEndpoint
 from ..engine.observer import Observer
 from ..engine.receiver import ReceiverEndpoint
+from ..engine.run import Outgoing
 from ..engine.sender import SenderEndpoint
 from ..engine.session import SessionEndpoint
 from ..exceptions import AMQPError, DecodeError, LinkDetached
@@ -326,9 +327,10 @@ class Peer(Observer):
         if sender.context is not None:
             sender.context.store.dispatch()
 
-    def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
+    def on_settled(self, deliveries: Sequence[Outgoing]) -> None:
         stores: dict[Store, None] = {}
-        for delivery in deliveries:
+        # It sends no runs.
+        for delivery in cast("Sequence[OutgoingDelivery]", deliveries):
             outlet: Outlet = delivery.link.context
             # What went out settled at once has no waiter: it was forgotten then.
             if delivery.waiter is not None:

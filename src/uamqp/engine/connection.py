@@ -67,6 +67,7 @@ from .limits import (
 )
 from .observer import Observer
 from .receiver import ReceiverEndpoint
+from .run import Outgoing
 from .sasl import SaslClient, SaslServer
 from .sender import SenderEndpoint
 from .session import SessionEndpoint
@@ -212,7 +213,7 @@ class ConnectionEndpoint:
         self.touched_sessions: list[SessionEndpoint] = []
         #: Deliveries that dispositions of this read were about, and that are as unsettled as before.
         self.looked_at_in_vain = 0
-        self.settled_deliveries: list[OutgoingDelivery] = []
+        self.settled_deliveries: list[Outgoing] = []
         self.settled_incoming: list[IncomingDelivery] = []
 
     # -- local acts ----------------------------------------------------------------------------------------------

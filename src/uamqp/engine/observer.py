@@ -6,13 +6,15 @@ Hooks may call back into the engine, except where it says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..exceptions import AMQPError
-    from .delivery import IncomingDelivery, OutgoingDelivery
+    from .delivery import IncomingDelivery
     from .link import LinkEndpoint
     from .receiver import ReceiverEndpoint
+    from .run import Outgoing
     from .sender import SenderEndpoint
     from .session import SessionEndpoint
 
@@ -53,8 +55,8 @@ class Observer:
     def on_credit(self, sender: SenderEndpoint) -> None:
         """The sender may send more, or less, or has sent all that was queued."""
 
-    def on_settled(self, deliveries: list[OutgoingDelivery]) -> None:
-        """These sent deliveries have their final outcome, or failed."""
+    def on_settled(self, deliveries: Sequence[Outgoing]) -> None:
+        """These sent deliveries have their final outcome, or failed; of these runs, more deliveries are done."""
 
     def on_incoming_settled(self, deliveries: list[IncomingDelivery]) -> None:
         """The peer settled these received deliveries, or they ended unsettled with their link."""

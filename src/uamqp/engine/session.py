@@ -36,6 +36,7 @@ from .errors import (
 from .limits import HANDLE_MAX, INCOMING_WINDOW, MAX_DELIVERY_TAG, MAX_LOOKED_AT_IN_VAIN
 from .link import RECEIVER_SETTLE_SECOND, LinkEndpoint
 from .receiver import ReceiverEndpoint
+from .run import OutgoingRun
 from .sender import SenderEndpoint
 from .serial import MASK, distance
 from .settlement import Dispositions, encode_state
@@ -66,6 +67,7 @@ class SessionEndpoint:
         remote_begin: the peer's begin, or None.
         error: why the session ended, or None; every later call on it raises this.
         outgoing_unsettled, incoming_unsettled: deliveries by delivery-id, oldest first.
+        runs: what was sent behind all of `outgoing_unsettled` and is as unsettled, oldest first.
         context: for the owner: its own object for this session.
     """
 
@@ -97,6 +99,7 @@ class SessionEndpoint:
         "remote_begin",
         "remote_channel",
         "remote_handle_max",
+        "runs",
         "state",
         "touched",
     )
@@ -134,6 +137,7 @@ class SessionEndpoint:
         #: No id at all equals this, until the first delivery was there.
         self.expected_delivery_id = -2
         self.outgoing_unsettled: dict[int, OutgoingDelivery] = {}
+        self.runs: deque[OutgoingRun] = deque()
         self.incoming_unsettled: dict[int, IncomingDelivery] = {}
         self.dispositions = Dispositions()
         self._outgoing_dispositions = Dispositions()
@@ -348,6 +352,7 @@ class SessionEndpoint:
                 # Of all, before anybody is told: what one gives back must not go out on another.
                 link.no_more()
         own: defaultdict[LinkEndpoint, list[Any]] = defaultdict(list)
+        self.break_up()
         for sent in self.outgoing_unsettled.values():
             own[sent.link].append(sent)
         for received in self.incoming_unsettled.values():
@@ -573,7 +578,8 @@ class SessionEndpoint:
         if role:
             if not settled and state is None:
                 return
-            looked_at, done = self._on_outcomes(first, last, settled, state)
+            on_outcomes = self._on_outcomes_of_runs if self.runs else self._on_outcomes
+            looked_at, done = on_outcomes(first, last, settled, state)
         elif settled:
             looked_at, done = self._on_sender_disposition(first, last)
         else:
@@ -587,6 +593,16 @@ class SessionEndpoint:
         connection.looked_at_in_vain += in_vain
         if connection.looked_at_in_vain > MAX_LOOKED_AT_IN_VAIN:
             raise SessionViolation(RESOURCE_LIMIT_EXCEEDED, "too many dispositions that settle nothing")
+
+    def break_up(self) -> None:
+        """Make deliveries of the runs: something becomes of one that does not become of the others.
+
+        Also before a delivery that is sent alone, so that they stay in the order of their ids.
+        """
+        for run in self.runs:
+            for delivery in run.break_up():
+                self.outgoing_unsettled[delivery.id] = delivery
+        self.runs.clear()
 
     def _on_outcomes(self, first: int, last: int, settled: bool, state: State | None) -> tuple[int, int]:
         """How many deliveries were looked at, and how many are settled now."""
@@ -624,6 +640,35 @@ class SessionEndpoint:
                     encoded = encode_state(answer, self.connection.settings.all_fields)
                     self._settle_outgoing(id, encoded if self.connection.fits(encoded) else b"")
         return len(ids), len(done) - before
+
+    def _on_outcomes_of_runs(self, first: int, last: int, settled: bool, state: State | None) -> tuple[int, int]:
+        """As `_on_outcomes`, where there are runs."""
+        start = self.runs[0].next
+        if distance(start, last) < 0:
+            return self._on_outcomes(first, last, settled, state)
+        if not settled or state is not ACCEPTED or distance(first, start) < 0:
+            self.break_up()
+            return self._on_outcomes(first, last, settled, state)
+        accepted = self._accept_runs(last)
+        if first == start or not self.outgoing_unsettled:
+            return accepted, accepted
+        looked_at, done = self._on_outcomes(first, (start - 1) & MASK, settled, state)
+        return accepted + looked_at, accepted + done
+
+    def _accept_runs(self, last: int) -> int:
+        """Up to this delivery-id, what is in runs is accepted; how many deliveries that are."""
+        runs, done = self.runs, self.connection.settled_deliveries
+        total = 0
+        while runs:
+            run = runs[0]
+            count = run.accept(last)
+            if not count:
+                break
+            total += count
+            done.append(run)
+            if run.settled:
+                runs.popleft()
+        return total
 
     def _on_sender_disposition(self, first: int, last: int) -> tuple[int, int]:
         """How many deliveries were looked at, and how many are settled now."""
