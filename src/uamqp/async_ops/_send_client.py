@@ -93,6 +93,8 @@ class SendClientAsync(AMQPClientAsync):
         self._pending: dict[Message, Outgoing | None] = {}
         #: Those of them that were not sent yet, or are to be sent again.
         self._waiting_messages: deque[Message] = deque()
+        #: What was sent together and is under way, oldest first; their context is the messages.
+        self._runs: deque[OutgoingRun] = deque()
         self._reports = Reports(self, self._log)
         #: On the driver's clock: when sending goes on after a failure; 0: there was none.
         self._resume_at = 0.0
@@ -463,10 +465,13 @@ class SendClientAsync(AMQPClientAsync):
                 # All that are plain and can go out at once, which is nearly always the case.
                 some = _some(waiting, 0, _WINDOW - self._under_way)
                 run = endpoint.send_run(map(Message._plain_payload, some), presettled)
-                for message in some[: len(run)] if run is not None else ():
-                    waiting.popleft()
-                    message.state = _SENT
-                    pending[message] = run
+                if run is not None:
+                    self._runs.append(run)
+                    run.context = some[: len(run)]
+                    for message in run.context:
+                        waiting.popleft()
+                        message.state = _SENT
+                        pending[message] = run
                 if not waiting or self._under_way >= _WINDOW:
                     break
             message = waiting.popleft()
@@ -503,36 +508,25 @@ class SendClientAsync(AMQPClientAsync):
 
     def _collect(self, *, in_order: bool = False) -> None:
         """Note the outcomes that are there; `in_order`: only those before the oldest message that has none."""
+        self._collect_runs()
         pending = self._pending
         accepted: list[Message] = []
         others: list[tuple[Message, OutgoingDelivery]] = []
         for message, sent in _items(pending):
             if sent is None:
                 break
-            if isinstance(sent, OutgoingRun):
-                # Its messages come one behind the other, and those that were noted are gone.
-                position = sent.noted
-                if position < sent.done:
-                    sent.noted = position + 1
-                    accepted.append(message)
-                    continue
-                if sent.rest is not None:
-                    sent.noted = position + 1
-                    sent = pending[message] = sent.rest[position - sent.done]
-            if isinstance(sent, OutgoingDelivery) and sent.settled:
+            if sent.settled and isinstance(sent, OutgoingDelivery):
                 if sent.state is ACCEPTED and message.on_send_complete is None:
+                    # `_finish` in line, for what becomes of nearly all messages.
+                    message.state = _DONE
+                    message._response = ALREADY_SETTLED
                     accepted.append(message)
                 else:
                     others.append((message, sent))
             elif in_order:
                 break
         for message in accepted:
-            # `_finish` in line, for what becomes of nearly all messages.
-            message.state = _DONE
-            message._response = ALREADY_SETTLED
             del pending[message]
-            if message.on_send_complete is not None:
-                self._reports.add(message, None)
         # All of them, before the policy is asked what to do about the next.
         ended = [m for m, d in others if d.error is not None and (self._shutdown or self._tries_again(m, self._why(d)))]
         if ended:
@@ -541,6 +535,30 @@ class SendClientAsync(AMQPClientAsync):
             # Else the policy, asked about one before, has dropped it.
             if pending.get(message) is delivery:
                 self._finish(message, self._why(delivery))
+
+    def _collect_runs(self) -> None:
+        """Note the outcomes of what was sent together."""
+        pending, runs = self._pending, self._runs
+        while runs:
+            run = runs[0]
+            messages, done = run.context, run.done
+            for message in messages[run.noted : done]:
+                # Else the program has dropped it.
+                if pending.get(message) is run:
+                    # `_finish` in line, as in `_collect`.
+                    message.state = _DONE
+                    message._response = ALREADY_SETTLED
+                    del pending[message]
+                    if message.on_send_complete is not None:
+                        self._reports.add(message, None)
+            run.noted = done
+            if run.rest is not None:
+                for message, delivery in zip(messages[done:], run.rest, strict=True):
+                    if pending.get(message) is run:
+                        pending[message] = delivery
+            elif not run.settled:
+                break
+            runs.popleft()
 
     def _why(self, delivery: OutgoingDelivery) -> errors.MessageException | None:
         """Why a message did not get through; None where it did."""
@@ -554,7 +572,7 @@ class SendClientAsync(AMQPClientAsync):
         for message in messages:
             message.state = _TO_BE_SENT
             pending[message] = None
-        under_way = {message: delivery for message, delivery in _items(pending) if delivery is not None}
+        under_way = {message: sent for message, sent in _items(pending) if sent is not None}
         pending.clear()
         pending.update(under_way)
         pending.update(dict.fromkeys(waiting))

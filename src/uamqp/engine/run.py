@@ -24,10 +24,11 @@ class OutgoingRun:
         done: how many, from the first on, were accepted; of those that were sent settled, all.
         rest: when it was broken up, the deliveries behind those that are done, else None.
         waiter: for the owner: whom to wake when more of them are done; that of the deliveries, too.
+        context: for the owner: its own object for the run.
         noted: for the owner: how many of those that are done it has dealt with.
     """
 
-    __slots__ = ("done", "first", "link", "noted", "payloads", "rest", "waiter")
+    __slots__ = ("context", "done", "first", "link", "noted", "payloads", "rest", "waiter")
 
     def __init__(self, link: SenderEndpoint, first: int, payloads: list[bytes], waiter: Any) -> None:
         self.link = link
@@ -36,6 +37,7 @@ class OutgoingRun:
         self.done = 0
         self.rest: list[OutgoingDelivery] | None = None
         self.waiter = waiter
+        self.context: Any = None
         self.noted = 0
 
     def __len__(self) -> int:
