@@ -556,22 +556,26 @@ class ConnectionEndpoint:
     def _receive_alike(self, shape: TransferShape, data: bytes, pos: int) -> int:
         """Take the transfers from `pos` on that are like those before them; where the first frame is that is not."""
         links = self._shapes.links
-        size = len(data)
-        while size - pos >= shape.size and not self._discarding:
-            frame_size, prefix, delivery_id, tag_head, tag, rest = shape.unpack(data, pos)
+        largest = self.max_frame_size
+        unpack, head_size, tag_head, rest = shape.unpack, shape.size, shape.tag_head, shape.rest
+        last = len(data) - head_size
+        while pos <= last and not self._discarding:
+            frame_size, prefix, delivery_id, its_tag_head, tag, its_rest = unpack(data, pos)
             link = links.get(prefix)
-            start = pos + shape.size
+            start = pos + head_size
             end = pos + frame_size
             if (
                 link is None
-                or tag_head != shape.tag_head
-                or rest != shape.rest
-                or not start <= end <= size
-                or frame_size > self.max_frame_size
+                or its_tag_head != tag_head
+                or its_rest != rest
+                or not start <= end <= len(data)
+                or frame_size > largest
                 or link.session.error is not None
-                or not link.session.take(
-                    link, delivery_id, tag, shape.message_format, shape.settled, 0, data[start:end]
-                )
+            ):
+                break
+            payload = data[start:end]
+            if not link.take(delivery_id, tag, shape, payload) and not link.session.take(
+                link, delivery_id, tag, shape.message_format, shape.settled, 0, payload
             ):
                 break
             pos = end

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..codec.hot import ROLE_RECEIVER
+from ..codec.hot import ROLE_RECEIVER, TransferShape
 from ..codec.performatives import Attach
 from ..exceptions import AMQPError, LocalProtocolError
 from .delivery import IncomingDelivery
@@ -156,6 +156,33 @@ class ReceiverEndpoint(LinkEndpoint):
         if not queue or self.draining:
             self.touch()
         queue.append(delivery)
+
+    def take(self, delivery_id: int, tag: bytes, shape: TransferShape, payload: bytes) -> bool:
+        """A transfer of a shape that is known; False, and nothing done, where `on_transfer` has something to decide."""
+        session = self.session
+        if (
+            delivery_id != session.expected_delivery_id
+            or self.delivery_count == self.limit
+            or session.next_incoming_id == session.incoming_limit
+            or len(payload) > self.max_message_size
+            or self._partial is not None
+            or self.error is not None
+        ):
+            return False
+        session.next_incoming_id = (session.next_incoming_id + 1) & MASK
+        session.expected_delivery_id = (delivery_id + 1) & MASK
+        self.delivery_count = (self.delivery_count + 1) & MASK
+        settled = shape.settled == 1
+        delivery = IncomingDelivery(self, delivery_id, tag, shape.message_format, settled, payload)
+        if not settled:
+            session.incoming_unsettled[delivery_id] = delivery
+        if not session.touched:
+            session.touch()
+        queue = self.queue
+        if not queue or self.draining:
+            self.touch()
+        queue.append(delivery)
+        return True
 
     def touch(self) -> None:
         """Something happened that the owner wants to hear of when the read is over."""

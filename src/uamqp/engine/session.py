@@ -402,7 +402,7 @@ class SessionEndpoint:
             return False
         self.next_incoming_id = (self.next_incoming_id + 1) & MASK
         if not self.touched:
-            self._touch()
+            self.touch()
         try:
             link.on_transfer(delivery_id, tag, message_format, settled, more, payload)
         except LinkViolation as violation:
@@ -445,7 +445,7 @@ class SessionEndpoint:
             raise SessionViolation(WINDOW_VIOLATION, "a transfer outside the incoming window")
         self.next_incoming_id = (self.next_incoming_id + 1) & MASK
         if not self.touched:
-            self._touch()
+            self.touch()
         if link is None:
             if self.state is SessionState.END_SENT:
                 # Its attach came after our end.
@@ -467,7 +467,7 @@ class SessionEndpoint:
         except LinkViolation as violation:
             link.fail(violation.condition, violation.description)
 
-    def _touch(self) -> None:
+    def touch(self) -> None:
         self.touched = True
         self.connection.touched_sessions.append(self)
 
