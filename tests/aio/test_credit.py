@@ -52,6 +52,25 @@ async def test_a_slow_application_stops_the_peer(serve: Serve) -> None:
         assert (receiver.queued, receiver.credit) == (10, 0)
 
 
+async def test_credit_is_given_while_the_application_is_busy_with_what_is_here(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q", prefetch=4)
+        await eventually(lambda: server.peer.sender.credit == 4)
+        flood(server)
+        await eventually(lambda: receiver.queued == 4)
+        await quiet(connection)
+        # From here on nothing is awaited that takes time.
+        to_be_written = []
+        for _ in range(4):
+            delivery = await receiver.receive()
+            to_be_written.append(connection._engine.unfinished)
+            delivery.accept()
+        # With the second, credit is due; with the fourth, too, but then the application is about to wait.
+        assert to_be_written == [False, False, True, True]
+        assert receiver.credit == 4
+
+
 async def test_a_delivery_that_is_here_in_part_counts() -> None:
     async def script() -> None:
         peer = await server.accept()

@@ -313,7 +313,7 @@ async def test_closing_gives_back_what_is_under_way(serve: Serve) -> None:
         # Sent, and not read by the client when it closes.
         for _ in range(6):
             server.peer.sender.send(MESSAGE)
-        server.peer.driver._flush()
+        server.peer.driver.flush()
         await receiver.close()
         assert [type(delivery.state) for delivery in server.peer.settled] == [Released] * 6
 

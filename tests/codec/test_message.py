@@ -313,20 +313,6 @@ def test_damaged_application_properties() -> None:
         message.application_properties  # noqa: B018
 
 
-def test_fields_of_properties_as_they_came() -> None:
-    properties = Properties(message_id="ä", user_id=b"u", content_type="c", creation_time=5)
-    message = Message.decode(Message(b"x", properties=properties).encode())
-    fields = ["ä".encode(), b"u", None, None, None, None, b"c", None, None, 5, None, None, None]
-    assert message.property_fields() == fields
-    assert message.properties.message_id == "ä"
-    # Asked for, they may be changed; and there may be none, not yet, or none that are plain.
-    assert message.property_fields() is None
-    assert Message(b"x", properties=properties).property_fields() is None
-    assert Message.decode(encode_message(b"x")).property_fields() is None
-    for payload in (bytes.fromhex("005373c00501a102fffe"), bytes.fromhex("005373c00401a10561")):
-        assert Message.decode(payload).property_fields() is None
-
-
 def test_whether_a_section_came() -> None:
     # An empty list of properties, and a body.
     message = Message.decode(bytes.fromhex("00537345005375a00178"))

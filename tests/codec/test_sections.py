@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from uamqp.codec import sections
+from uamqp.codec import hot_sections, sections
 from uamqp.codec.message import Message
 from uamqp.codec.primitives import encode
 from uamqp.codec.sections import (
@@ -21,6 +22,7 @@ from uamqp.codec.sections import (
     Properties,
     encode_map_section,
     header_section,
+    read_property_fields,
     scan,
 )
 from uamqp.codec.values import Described, Symbol
@@ -220,3 +222,31 @@ def test_encode_map_section() -> None:
     with pytest.raises(EncodeError, match="message-annotations"):
         encode_map_section(MESSAGE_ANNOTATIONS, {None: 1})
     assert PROPERTIES == Properties.CODE
+
+
+def test_fields_of_properties_as_they_came() -> None:
+    def fields(payload: bytes) -> list[Any] | None:
+        return read_property_fields(payload, sections.scan(payload).sections[0x73])
+
+    properties = Properties(message_id="ä", user_id=b"u", content_type="c", creation_time=5)
+    came = ["ä".encode(), b"u", None, None, None, None, b"c", None, None, 5, None, None, None]
+    assert fields(Message(b"x", properties=properties).encode()) == came
+    for damaged in (bytes.fromhex("005373c00501a102fffe"), bytes.fromhex("005373c00401a10561")):
+        assert fields(damaged + b"\x00\x53\x75\xa0\x00") is None
+
+
+def test_symbols_that_came_before_are_the_same_objects() -> None:
+    def content_type(name: str) -> Any:
+        payload = Message(b"x", properties=Properties(content_type=name)).encode()
+        return Message.decode(payload).properties.content_type
+
+    first = content_type("text/plain")
+    assert type(first) is Symbol and content_type("text/plain") is first
+    # However many there are, few are kept.
+    for number in range(1000):
+        assert content_type(f"application/x-{number}") == f"application/x-{number}"
+    assert len(hot_sections._symbols) <= 256
+    damaged = Message(b"x", properties=Properties(content_type="text")).encode().replace(b"text", b"te\xfft")
+    for _ in range(2):
+        with pytest.raises(DecodeError):
+            Message.decode(damaged).properties  # noqa: B018

@@ -35,6 +35,19 @@ _PROPERTIES: Final[list[int]] = [
 _NOTHING: Final[list[Any]] = [None] * 13
 
 
+#: Symbols by the bytes of their names: those of one application are few (spec 1.6.21).
+_symbols: Final[dict[bytes, Symbol]] = {}
+_MOST_SYMBOLS: Final = 256
+
+
+def _new_symbol(name: bytes) -> Symbol:
+    symbol = Symbol(name.decode("ascii"))
+    if len(_symbols) >= _MOST_SYMBOLS:
+        _symbols.clear()
+    _symbols[name] = symbol
+    return symbol
+
+
 def decode_properties(data: bytes, pos: int, end: int, as_bytes: bool = False) -> list[Any] | None:
     """The thirteen fields of the section properties; ids as text only, sizes of one byte (spec 3.2.4).
 
@@ -73,8 +86,8 @@ def decode_properties(data: bytes, pos: int, end: int, as_bytes: bool = False) -
             start = pos + 2
             pos = start + data[pos + 1]
             raw = data[start:pos]
-            text = raw.decode("ascii")
-            fields.append(raw if as_bytes else str.__new__(Symbol, text))
+            symbol = _symbols.get(raw) or _new_symbol(raw)
+            fields.append(raw if as_bytes else symbol)
         elif code == 0x83:
             milliseconds = _i64(data, pos + 1)[0]
             pos += 9

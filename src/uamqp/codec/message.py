@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-import struct
 from collections.abc import Callable
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
@@ -11,7 +10,7 @@ from ..exceptions import DecodeError, EncodeError
 from .composite import Composite
 from .decoding import MODERN, Dialect, guarded, read_value
 from .encoding import encode, encoder
-from .hot_sections import decode_properties, lone_data
+from .hot_sections import lone_data
 from .sections import (
     APPLICATION_PROPERTIES,
     DATA,
@@ -24,6 +23,7 @@ from .sections import (
     Header,
     Layout,
     Properties,
+    data_at,
     encode_map_section,
     header_section,
     read_application_properties,
@@ -161,10 +161,6 @@ def _data_section(section: object) -> tuple[bytes, bytes]:
     if size > 0xFFFFFFFF:  # pragma: no cover - would need 4 GiB
         raise EncodeError(f"a data section of {size} bytes")
     return (_DATA8[size] if size < 256 else _DATA32 + size.to_bytes(4, "big")), data
-
-
-def _data_at(payload: bytes, pos: int, end: int) -> bytes:
-    return payload[pos + (2 if payload[pos] == 0xA0 else 5) : end]
 
 
 def _encode_body(body: Body | bytes) -> list[bytes]:
@@ -338,20 +334,6 @@ class Message:
             raise TypeError(f"properties is a Properties, not {type(value).__name__}")
         self._properties = value
 
-    def property_fields(self) -> list[Any] | None:
-        """The fields of the properties as they came, in order: text as bytes, times in milliseconds.
-
-        None where there are none, where they were asked for or set before, and where only `properties` can read them.
-        """
-        found = None if self._properties is not None else self._found(PROPERTIES)
-        if found is None:
-            return None
-        payload, (_, value, end) = found
-        try:
-            return decode_properties(payload, value, end, True)
-        except (IndexError, struct.error, UnicodeDecodeError):
-            return None
-
     def came_with(self, code: int) -> bool:
         """Whether the message was decoded from bytes that have the section with that descriptor, be it an empty one."""
         return self._found(code) is not None
@@ -435,7 +417,7 @@ class Message:
             layout = self._scanned(payload)
         if layout.kind == DATA and len(layout.body) == 1:
             start, end = layout.body[0]
-            return _data_at(payload, start, end)
+            return data_at(payload, start, end)
         return None
 
     def _body_parts(self) -> Body:
@@ -469,7 +451,10 @@ class Message:
         payload = self._payload
         if payload is None:
             return None
-        place = (self._layout or self._scanned(payload)).sections.get(code)
+        layout = self._layout
+        if layout is None:
+            layout = self._layout = scan(payload)
+        place = layout.sections.get(code)
         return None if place is None else (payload, place)
 
     def _original(self, code: int) -> object | None:
@@ -489,7 +474,7 @@ class Message:
             # Spec 3.2 wants a body, but Proton and its kin send none where the application gave none.
             return Value(None)
         if layout.kind == DATA:
-            return Data([_data_at(payload, pos, end) for pos, end in layout.body])
+            return Data([data_at(payload, pos, end) for pos, end in layout.body])
         values = [guarded(read_value, payload, pos, end, self._dialect.table)[0] for pos, end in layout.body]
         return Sequence(cast("list[list[Any]]", values)) if layout.kind == SEQUENCE else Value(values[0])
 

@@ -325,6 +325,18 @@ def read_properties(payload: bytes, place: tuple[int, int, int]) -> Properties:
     return read
 
 
+def read_property_fields(payload: bytes, place: tuple[int, int, int]) -> list[Any] | None:
+    """The fields of the section properties as they came, in order: text as bytes, times in milliseconds.
+
+    None where only `read_properties` can read them.
+    """
+    _, value, end = place
+    try:
+        return decode_properties(payload, value, end, True)
+    except (IndexError, struct.error, UnicodeDecodeError):
+        return None
+
+
 def read_application_properties(payload: bytes, place: tuple[int, int, int], dialect: Dialect) -> dict[object, object]:
     """The section application-properties; as `read_section`."""
     _, value, end = place
@@ -336,6 +348,11 @@ def read_application_properties(payload: bytes, place: tuple[int, int, int], dia
         read = guarded(MAP_SECTIONS[APPLICATION_PROPERTIES].read, payload, value, end, dialect.table)[0]
         return cast("dict[object, object]", read)
     return entries
+
+
+def data_at(payload: bytes, start: int, end: int) -> bytes:
+    """The bytes of a data section whose value is there."""
+    return payload[start + (2 if payload[start] == 0xA0 else 5) : end]
 
 
 def header_section(payload: bytes) -> tuple[Header | None, int]:

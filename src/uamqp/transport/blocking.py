@@ -432,6 +432,9 @@ class BlockingDriver(Driver):
         # `run` and `call` write when their step is over, if not before.
         pass
 
+    def flush(self) -> None:
+        self._write()
+
     def at_once(self, function: Callable[..., T], *args: Any) -> T:
         result = function(*args)
         # The peer has it while this thread makes ready to wait: in blocking code, 1.05 times as fast.

@@ -103,6 +103,10 @@ class Driver(ABC):
         """The engine has output; write it when the present turn is over."""
 
     @abstractmethod
+    def flush(self) -> None:
+        """Write the engine's output now; not while it reads."""
+
+    @abstractmethod
     def at_once(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function of the engine, and write what comes of it without waiting for what else the turn brings."""
 

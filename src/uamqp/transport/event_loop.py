@@ -174,7 +174,7 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
     def flush_soon(self) -> None:
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            self.loop.call_soon(self._flush)
+            self.loop.call_soon(self.flush)
 
     def at_once(self, function: Callable[..., T], *args: Any) -> T:
         if self._flush_scheduled:
@@ -183,7 +183,7 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
         try:
             return function(*args)
         finally:
-            self._flush()
+            self.flush()
 
     async def turn(self) -> None:
         waiter = self.waiter()
@@ -196,7 +196,7 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
         transport = self.transport
         if transport is None or self._lost:
             return
-        self._flush()
+        self.flush()
         self._hang_up(timeout)
         try:
             await self._ended.wait()
@@ -223,7 +223,7 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
         self._stall.came_back(now)
         when = engine.tick(now)
         if engine.closed:
-            self._flush()
+            self.flush()
         elif when is not None:
             self._set_timer(self.loop.call_at(when, self.tick))
             self._stall.expect(now, when)
@@ -278,7 +278,7 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
 
     # -- own -----------------------------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         self._flush_scheduled = False
         engine, transport = self.engine, self.transport
         if engine is None or transport is None:
