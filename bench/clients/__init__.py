@@ -12,6 +12,7 @@ from .recipes import Command, go_program, installed_script, node_script, proton_
 OPERATIONS = frozenset({"send", "send-one", "receive", "receive-rich"})
 
 AIO = "uamqp aio"
+AIO_MESSAGES = "uamqp aio messages"
 PAGE = "uamqp page"
 SYNC = "uamqp sync"
 BLOCKING = "uamqp 1.6 API"
@@ -57,9 +58,12 @@ def clients(python: Path, uamqp_path: Path, compiled_path: Path | None) -> dict[
     """
     faces = {AIO: "uamqp_aio.py", PAGE: "uamqp_1_6_async.py", SYNC: "uamqp_sync.py", BLOCKING: "uamqp_1_6.py"}
     compiled = faces if compiled_path else {}
+    messages = partial(script, python, "uamqp_aio_messages.py", uamqp_path)
     original = "uamqp==1.6.11"
     every = [
         *(Client(name, partial(script, python, file, uamqp_path)) for name, file in faces.items()),
+        # Of a rich message, the other program asks for all that makes it one.
+        Client(AIO_MESSAGES, messages, OPERATIONS - {"receive-rich"}),
         *(Client(name + COMPILED, partial(script, python, file, compiled_path)) for name, file in compiled.items()),
         Client(ORIGINAL, partial(installed_script, python, "uamqp_1_6.py", original)),
         Client(ORIGINAL_ASYNC, partial(installed_script, python, "uamqp_1_6_async.py", original)),

@@ -28,11 +28,10 @@ def lone_data(payload: bytes) -> bytes | None:
 
 
 #: What the straight way takes at each place of the properties, beside null (spec 3.2.4).
-_PROPERTIES: Final[list[int]] = [
-    *(0xA1, 0xA0, 0xA1, 0xA1, 0xA1, 0xA1, 0xA3, 0xA3, 0x83, 0x83, 0xA1, 0x70, 0xA1),
-]
-
-_NOTHING: Final[list[Any]] = [None] * 13
+_PROPERTIES: Final = (0xA1, 0xA0, 0xA1, 0xA1, 0xA1, 0xA1, 0xA3, 0xA3, 0x83, 0x83, 0xA1, 0x70, 0xA1)
+#: The same for lists of so many fields, and what stands for those that are not in the list.
+_FIRST_PROPERTIES: Final[list[tuple[int, ...]]] = [_PROPERTIES[:count] for count in range(14)]
+_OTHERS: Final[list[list[Any]]] = [[None] * (13 - count) for count in range(14)]
 
 
 #: Symbols by the bytes of their names: those of one application are few (spec 1.6.21).
@@ -65,7 +64,7 @@ def decode_properties(data: bytes, pos: int, end: int, as_bytes: bool = False) -
     if stop != end or count > 13:
         return None
     fields: list[Any] = []
-    for wanted in _PROPERTIES[:count]:
+    for wanted in _FIRST_PROPERTIES[count]:
         code = data[pos]
         if code != wanted:
             if code != 0x40:
@@ -106,7 +105,7 @@ def decode_properties(data: bytes, pos: int, end: int, as_bytes: bool = False) -
             pos += 5
     if pos != stop:
         return None
-    fields += _NOTHING[count:]
+    fields += _OTHERS[count]
     return fields
 
 

@@ -203,15 +203,15 @@ def scan(payload: bytes) -> Layout:
         found = read_beginnings(payload)
     except struct.error:
         return _find(payload)
+    size = len(payload)
+    if found == beginnings and size == layout.body_end:
+        return layout
     if found[:-1] != beginnings[:-1]:
         # The next one of another kind is remembered, so that to remember costs little where all are different.
         _recent.pop(payload[:5], None)
         return _find(payload)
-    size = len(payload)
     if size != layout.body_end + found[-1] - beginnings[-1]:
         return _find(payload)
-    if size == layout.body_end:
-        return layout
     alike = Layout(layout.sections)
     alike.kind = layout.kind
     alike.body_start = layout.body_start
