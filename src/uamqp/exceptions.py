@@ -260,6 +260,7 @@ class BatchFailed(DeliveryFailed):
 
     Attributes:
         failures: what became of each of them, by its place in the batch (from 0).
+        total: how many messages were taken. Where the link ended, those behind them were not, and were not sent.
     """
 
     def __init__(self, failures: Mapping[int, AMQPError], total: int) -> None:
@@ -269,6 +270,7 @@ class BatchFailed(DeliveryFailed):
             condition=first.condition,
         )
         self.failures = failures
+        self.total = total
         self.__cause__ = first
 
 

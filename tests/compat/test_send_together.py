@@ -141,6 +141,43 @@ async def test_several_tasks_wait_for_the_same_messages() -> None:
         assert await asyncio.gather(*tasks) == [[OK, FAILED, OK]] * 3
 
 
+@pytest.mark.parametrize("limited", [False, True])
+async def test_several_tasks_wait_and_outcomes_come_out_of_turn(limited: bool) -> None:
+    """Each message has the outcome that the peer gave it, however often those who wait are woken for others."""
+    async with peer_server(silent) as server, SendClientAsync(f"{server.url}/queue", error_policy=NO_MORE) as client:
+        messages = several(8)
+        client.queue_message(*messages)
+        tasks = [asyncio.create_task(client.send_all_messages_async(close_on_done=False)) for _ in range(2)]
+        await eventually(lambda: server.peers and len(server.peer.messages) == 8)
+        if limited:
+            client._msg_timeout = 60_000.0
+            tasks.append(asyncio.create_task(client.send_all_messages_async(close_on_done=False)))
+            await asyncio.sleep(0.01)
+        deliveries = list(server.peer.messages)
+        for delivery in deliveries[:2:-1]:
+            delivery.accept()
+            await asyncio.sleep(0.01)
+        assert states(messages[:3]) == [SENT] * 3
+        for delivery in deliveries[:3]:
+            delivery.settle(BAD)
+        assert await asyncio.gather(*tasks) == [[FAILED] * 3 + [OK] * 5] * len(tasks)
+
+
+async def test_who_waits_for_what_was_dropped_goes_on_when_another_notes_its_outcome() -> None:
+    async with peer_server(silent) as server, SendClientAsync(f"{server.url}/queue") as client:
+        messages = several(4)
+        client.queue_message(*messages)
+        first = asyncio.create_task(client.send_all_messages_async(close_on_done=False))
+        await eventually(lambda: server.peers and len(server.peer.messages) == 4)
+        client._pending_messages = messages[2:]
+        second = asyncio.create_task(client.send_all_messages_async(close_on_done=False))
+        await eventually(lambda: len(server.peer.messages) == 6)
+        for delivery in server.peer.messages:
+            delivery.accept()
+        assert await second == [OK, OK]
+        assert await first == [SENT, SENT, OK, OK]
+
+
 async def test_what_is_under_way_is_dropped_or_queued_again() -> None:
     async with peer_server(silent) as server, SendClientAsync(f"{server.url}/queue") as client:
         messages = several(4)

@@ -15,7 +15,7 @@ from uamqp.aio import link as aio_link
 from uamqp.aio import receiver as aio_receiver
 from uamqp.aio import sender as aio_sender
 from uamqp.broker import nodes, peer, server
-from uamqp.engine import connection, delivery, receiver, sender, session, settlement
+from uamqp.engine import connection, delivery, receiver, run, sender, session, settlement
 from uamqp.testing.simulation import RecoveryMode
 from uamqp.transport import driver, event_loop
 
@@ -124,6 +124,27 @@ MUTANTS = [
         "_on_outcomes",
         "_ids(first, last, unsettled)",
         "_ids(first, last if last == first else (last - 1) & MASK, unsettled)",
+    ),
+    Mutant(
+        "what becomes of one message becomes of all that were sent with it",
+        session.SessionEndpoint,
+        "_on_outcomes_of_runs",
+        "state is not ACCEPTED",
+        "False",
+    ),
+    Mutant(
+        "one message more of a run is accepted",
+        run.OutgoingRun,
+        "accept",
+        "distance(self.next, last) + 1",
+        "distance(self.next, last) + 2",
+    ),
+    Mutant(
+        "what is left of a run is forgotten",
+        session.SessionEndpoint,
+        "break_up",
+        "self.outgoing_unsettled[delivery.id] = delivery",
+        "self.outgoing_unsettled.setdefault(self.runs[0].first, delivery)",
     ),
     Mutant(
         "dispositions that wait are dropped",

@@ -93,12 +93,12 @@ class Sender(Link):
         delivery = send(encode_message(message), settled, message.message_format if isinstance(message, Message) else 0)
         if delivery.settled:
             # There is no outcome to wait for, or the connection was lost while it was written.
-            self._check(delivery, True, seconds)
+            self._check(delivery, seconds)
             return delivery
         waiter = delivery.waiter = self._new_waiter()
         queue = None if seconds is None else self._deadlines.add(waiter, seconds)
         try:
-            woken = await waiter
+            await waiter
         except BaseException:
             delivery.link.withdraw(delivery)
             raise
@@ -106,7 +106,7 @@ class Sender(Link):
             if queue is not None:
                 queue.pop(waiter, None)
         if delivery.state is not ACCEPTED or not delivery.settled:
-            self._check(delivery, woken, seconds)
+            self._check(delivery, seconds)
         return delivery
 
     def _send_at_once(self, payload: bytes, settled: bool, message_format: int) -> OutgoingDelivery:
@@ -138,7 +138,8 @@ class Sender(Link):
         cancelling does not.
         """
         seconds = self._seconds(timeout)
-        self._check(delivery, await self._settled(delivery, seconds), seconds)
+        await self._settled(delivery, seconds)
+        self._check(delivery, seconds)
         return delivery
 
     async def send_many(
@@ -194,8 +195,8 @@ class Sender(Link):
             raise
         return batch.result()
 
-    def _check(self, delivery: OutgoingDelivery, woken: bool, seconds: float | None) -> None:
-        if not delivery.settled and not woken:
+    def _check(self, delivery: OutgoingDelivery, seconds: float | None) -> None:
+        if not delivery.settled:
             if delivery.link.withdraw(delivery):
                 raise NotSentInTime(
                     f"the message was not sent within {seconds} s: the peer gave no credit or did not read"

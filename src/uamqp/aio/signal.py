@@ -23,6 +23,14 @@ class Signal:
             for waiter in waiters:
                 wake(waiter)
 
+    # Two methods of a waiter: a signal may stand in what was sent, for any number of deliveries.
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: bool) -> None:
+        self.notify()
+
     async def wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until the condition holds; False where `timeout` seconds passed first. None waits for ever."""
         if timeout == 0 and not condition():

@@ -363,8 +363,13 @@ class SendClientAsync(AMQPClientAsync):
     @staticmethod
     async def _progress(sent: Outgoing, seconds: float | None) -> None:
         """Wait until there is news of what was sent, or time runs out, which changes nothing."""
-        if not isinstance(sent, OutgoingRun) or (sent.rest is None and sent.noted == sent.done):
-            await sent.link.context._settled(sent, seconds)
+        link = sent.link.context
+        if isinstance(sent, OutgoingRun):
+            # Another task may note it first.
+            noted = sent.noted
+            await link._changed.wait_for(lambda: sent.rest is not None or sent.done > noted, seconds)
+        else:
+            await link._settled(sent, seconds)
 
     async def _await_news(self, sender: MessageSenderAsync, message: Message, seconds: float | None) -> None:
         """Wait until there is news of a message that is under way, or of those sent with it; its time may run out."""
@@ -464,7 +469,7 @@ class SendClientAsync(AMQPClientAsync):
             if not self._msg_timeout and len(waiting) > 1:
                 # All that are plain and can go out at once, which is nearly always the case.
                 some = _some(waiting, 0, _WINDOW - self._under_way)
-                run = endpoint.send_run(map(Message._plain_payload, some), presettled)
+                run = endpoint.send_run(map(Message._plain_payload, some), presettled, endpoint.context._changed)
                 if run is not None:
                     self._runs.append(run)
                     run.context = some[: len(run)]

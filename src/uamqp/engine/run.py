@@ -23,7 +23,7 @@ class OutgoingRun:
         payloads: the encoded messages.
         done: how many, from the first on, were accepted; of those that were sent settled, all.
         rest: when it was broken up, the deliveries behind those that are done, else None.
-        waiter: for the owner: whom to wake when more of them are done; that of the deliveries, too.
+        waiter: for the owner: whom to wake when more of them are done; when it was broken up, that of each delivery.
         context: for the owner: its own object for the run.
         noted: for the owner: how many of those that are done it has dealt with.
     """

@@ -319,23 +319,27 @@ class Producer(Worker):
     async def _send_many(self, sender: Sender) -> None:
         messages = self._take(self.random.randint(1, 6))
         taken: list[tuple[str, str]] = []
-        if self.random.random() < 0.5:
-            source: Any = self._bodies(messages, taken, sender.name)
-        else:
+        kind = self.random.choice(("list", "iterable", "asynchronous"))
+        source: Any = self._bodies(messages, taken, sender.name)
+        if kind == "list":
+            source = list(source)
+        elif kind == "asynchronous":
             source = self._bodies_in_time(messages, taken, sender.name)
         failures: dict[int, Outcome] = {}
         others = Outcome.ACCEPTED
+        total = len(messages)
         try:
             limit = self.timeout * (len(messages) + 1)
             count = await self.call("send_many", self.perhaps_cancelled(sender.send_many(source)), limit)
             self.ledger.demand("send_many tells how many", count == len(taken), f"{self.name}: {count} of {len(taken)}")
         except BatchFailed as error:
             failures = {place: self._raised(failure) for place, failure in error.failures.items()}
+            total = error.total
         except (AMQPError, Cancelled) as error:
             self._raised(error)
             others = Outcome.IN_DOUBT
         for place, (message, token) in enumerate(taken):
-            self._told(message, token, failures.get(place, others))
+            self._told(message, token, failures.get(place, others) if place < total else Outcome.NOT_SENT)
         self._todo.extend(messages[len(taken) :])
 
     def _bodies(self, messages: list[str], taken: list[tuple[str, str]], link: str) -> Iterator[bytes]:
