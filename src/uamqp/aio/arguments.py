@@ -33,8 +33,12 @@ def whole(name: str, value: SupportsIndex, meaning: str, least: int | None = Non
     Raises:
         TypeError, ValueError: it is no such number.
     """
-    expect(name, value, SupportsIndex, meaning)
-    number = index(value)
+    if type(value) is int:
+        # A look at a protocol takes longer than all the rest of a flow.
+        number = value
+    else:
+        expect(name, value, SupportsIndex, meaning)
+        number = index(value)
     if (least is not None and number < least) or (most is not None and number > most):
         bounds = f"at least {least}" if most is None else f"{least} to {most}"
         raise ValueError(f"{name} must be {bounds}, not {number}")
