@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from uamqp.aio import Connection, CreditPolicy, Manual, OnDemand, Prefetch, connect
+from uamqp.aio import Connection, CreditPolicy, Manual, OnDemand, Prefetch, Receiver, connect
 from uamqp.codec.performatives import Disposition, Flow
 from uamqp.exceptions import LocalProtocolError, OperationTimeout
 from uamqp.testing import ScriptedServer
@@ -32,14 +32,20 @@ def test_prefetch_out_of_range(count: int) -> None:
         Prefetch(count)
 
 
+async def full_receiver(server: PeerServer, connection: Connection, prefetch: int) -> Receiver:
+    """A receiver that has all that it lets the peer send ahead."""
+    receiver = await connection.receiver("q", prefetch=prefetch)
+    await eventually(lambda: server.peer.sender.credit == prefetch)
+    flood(server)
+    await eventually(lambda: receiver.queued == prefetch)
+    await quiet(connection)
+    return receiver
+
+
 async def test_a_slow_application_stops_the_peer(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:
-        receiver = await connection.receiver("q", prefetch=10)
-        await eventually(lambda: server.peer.sender.credit == 10)
-        flood(server)
-        await eventually(lambda: receiver.queued == 10)
-        await quiet(connection)
+        receiver = await full_receiver(server, connection, 10)
         assert (receiver.queued, receiver.credit, len(server.peer.sender.queue)) == (10, 0, 990)
         # Four of them are not half of what was prefetched.
         for _ in range(4):
@@ -55,11 +61,7 @@ async def test_a_slow_application_stops_the_peer(serve: Serve) -> None:
 async def test_credit_is_given_while_the_application_is_busy_with_what_is_here(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:
-        receiver = await connection.receiver("q", prefetch=4)
-        await eventually(lambda: server.peer.sender.credit == 4)
-        flood(server)
-        await eventually(lambda: receiver.queued == 4)
-        await quiet(connection)
+        receiver = await full_receiver(server, connection, 4)
         # From here on nothing is awaited that takes time.
         to_be_written = []
         for _ in range(4):

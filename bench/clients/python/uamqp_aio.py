@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from task import MESSAGE_LIMIT, Result, Task, rich_tally, run, texts_of
+from api_aio import main, receiver
+from task import Result, Task, rich_tally, texts_of
 
-from uamqp import BUILD, __version__
-from uamqp.aio import Connection, Prefetch, connect
+from uamqp.aio import Connection
 
 
 async def send(connection: Connection, task: Task, result: Result) -> None:
@@ -29,8 +29,7 @@ async def send_one(connection: Connection, task: Task, result: Result) -> None:
 async def receive(connection: Connection, task: Task, result: Result) -> None:
     left = task.count
     result.begin()
-    receiver = await connection.receiver(task.address, credit=Prefetch(task.credit), max_message_size=MESSAGE_LIMIT)
-    async for delivery in receiver:
+    async for delivery in await receiver(connection, task):
         body = delivery.body
         delivery.accept()
         left -= 1
@@ -42,8 +41,7 @@ async def receive(connection: Connection, task: Task, result: Result) -> None:
 async def receive_rich(connection: Connection, task: Task, result: Result) -> None:
     left = task.count
     result.begin()
-    receiver = await connection.receiver(task.address, credit=Prefetch(task.credit))
-    async for delivery in receiver:
+    async for delivery in await receiver(connection, task):
         message = delivery.message
         properties = message.properties
         texts = texts_of(properties)
@@ -61,12 +59,12 @@ async def receive_rich(connection: Connection, task: Task, result: Result) -> No
 async def through(connection: Connection, task: Task, result: Result) -> None:
     """Both at the same time: through a broker that takes and gives at once."""
     sender = await connection.sender(task.address)
-    receiver = await connection.receiver(task.address, credit=Prefetch(task.credit))
+    incoming = await receiver(connection, task)
     body = task.body
 
     async def take() -> None:
         left = task.count
-        async for delivery in receiver:
+        async for delivery in incoming:
             taken = delivery.body
             delivery.accept()
             left -= 1
@@ -89,9 +87,4 @@ OPERATIONS = {
 }
 
 
-async def measure(task: Task, result: Result) -> None:
-    async with connect(task.server, user=task.user, password=task.password, ca_file=task.ca_file) as connection:
-        await OPERATIONS[task.operation](connection, task, result)
-
-
-run(f"{__version__} ({BUILD})", lambda task, result: asyncio.run(measure(task, result)))
+main(OPERATIONS)

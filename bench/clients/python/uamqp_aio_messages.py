@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+from api_aio import main, receiver
+from task import Result, Task
 
-from task import MESSAGE_LIMIT, Result, Task, run
-
-from uamqp import BUILD, __version__
-from uamqp.aio import Connection, Message, Prefetch, connect
+from uamqp.aio import Connection, Message
 
 #: Messages that are made before they are sent.
 MADE_AT_ONCE = 2000
@@ -37,8 +35,7 @@ async def send_one(connection: Connection, task: Task, result: Result) -> None:
 async def receive(connection: Connection, task: Task, result: Result) -> None:
     left = task.count
     result.begin()
-    receiver = await connection.receiver(task.address, credit=Prefetch(task.credit), max_message_size=MESSAGE_LIMIT)
-    async for delivery in receiver:
+    async for delivery in await receiver(connection, task):
         body = delivery.message.body
         delivery.accept()
         left -= 1
@@ -50,9 +47,4 @@ async def receive(connection: Connection, task: Task, result: Result) -> None:
 OPERATIONS = {"send": send, "send-one": send_one, "receive": receive}
 
 
-async def measure(task: Task, result: Result) -> None:
-    async with connect(task.server, user=task.user, password=task.password, ca_file=task.ca_file) as connection:
-        await OPERATIONS[task.operation](connection, task, result)
-
-
-run(f"{__version__} ({BUILD})", lambda task, result: asyncio.run(measure(task, result)))
+main(OPERATIONS)

@@ -36,6 +36,16 @@ T = TypeVar("T")
 _WINDOW: Final = 4000
 
 
+class _Together:
+    """The messages of a run, and of how many of them the outcome was noted; the run's context."""
+
+    __slots__ = ("messages", "noted")
+
+    def __init__(self, messages: list[Message]) -> None:
+        self.messages = messages
+        self.noted = 0
+
+
 class SendClientAsync(AMQPClientAsync):
     """Sends messages to one node.
 
@@ -93,7 +103,7 @@ class SendClientAsync(AMQPClientAsync):
         self._pending: dict[Message, Outgoing | None] = {}
         #: Those of them that were not sent yet, or are to be sent again.
         self._waiting_messages: deque[Message] = deque()
-        #: What was sent together and is under way, oldest first; their context is the messages.
+        #: What was sent together and is under way, oldest first.
         self._runs: deque[OutgoingRun] = deque()
         self._reports = Reports(self, self._log)
         #: On the driver's clock: when sending goes on after a failure; 0: there was none.
@@ -366,7 +376,7 @@ class SendClientAsync(AMQPClientAsync):
         link = sent.link.context
         if isinstance(sent, OutgoingRun):
             # Another task may note it first.
-            noted = sent.noted
+            noted = sent.context.noted
             await link._changed.wait_for(lambda: sent.rest is not None or sent.done > noted, seconds)
         else:
             await link._settled(sent, seconds)
@@ -390,7 +400,7 @@ class SendClientAsync(AMQPClientAsync):
         self, sender: MessageSenderAsync, message: Message, delivery: OutgoingDelivery, seconds: float | None
     ) -> None:
         if seconds is None:
-            await delivery.link.context._settled(delivery, None)
+            await self._progress(delivery, None)
         # Nearly all are accepted then, and there is nothing to ask for.
         accepted = delivery.settled and delivery.state is ACCEPTED
         failure = None if accepted else await sender._outcome(delivery, seconds)
@@ -472,8 +482,8 @@ class SendClientAsync(AMQPClientAsync):
                 run = endpoint.send_run(map(Message._plain_payload, some), presettled, endpoint.context._changed)
                 if run is not None:
                     self._runs.append(run)
-                    run.context = some[: len(run)]
-                    for message in run.context:
+                    run.context = _Together(some[: len(run)])
+                    for message in run.context.messages:
                         waiting.popleft()
                         message.state = _SENT
                         pending[message] = run
@@ -546,8 +556,9 @@ class SendClientAsync(AMQPClientAsync):
         pending, runs = self._pending, self._runs
         while runs:
             run = runs[0]
-            messages, done = run.context, run.done
-            for message in messages[run.noted : done]:
+            together: _Together = run.context
+            messages, done = together.messages, run.done
+            for message in messages[together.noted : done]:
                 # Else the program has dropped it.
                 if pending.get(message) is run:
                     # `_finish` in line, as in `_collect`.
@@ -556,7 +567,7 @@ class SendClientAsync(AMQPClientAsync):
                     del pending[message]
                     if message.on_send_complete is not None:
                         self._reports.add(message, None)
-            run.noted = done
+            together.noted = done
             if run.rest is not None:
                 for message, delivery in zip(messages[done:], run.rest, strict=True):
                     if pending.get(message) is run:

@@ -25,10 +25,9 @@ class OutgoingRun:
         rest: when it was broken up, the deliveries behind those that are done, else None.
         waiter: for the owner: whom to wake when more of them are done; when it was broken up, that of each delivery.
         context: for the owner: its own object for the run.
-        noted: for the owner: how many of those that are done it has dealt with.
     """
 
-    __slots__ = ("context", "done", "first", "link", "noted", "payloads", "rest", "waiter")
+    __slots__ = ("context", "done", "first", "link", "payloads", "rest", "waiter")
 
     def __init__(self, link: SenderEndpoint, first: int, payloads: list[bytes], waiter: Any) -> None:
         self.link = link
@@ -38,7 +37,6 @@ class OutgoingRun:
         self.rest: list[OutgoingDelivery] | None = None
         self.waiter = waiter
         self.context: Any = None
-        self.noted = 0
 
     def __len__(self) -> int:
         return len(self.payloads)

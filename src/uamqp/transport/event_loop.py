@@ -176,6 +176,27 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
             self._flush_scheduled = True
             self.loop.call_soon(self.flush)
 
+    def flush(self) -> None:
+        self._flush_scheduled = False
+        engine, transport = self.engine, self.transport
+        if engine is None or transport is None:
+            return
+        wrote = False
+        while chunks := engine.data_to_send():
+            if transport.is_closing():
+                continue
+            wrote = True
+            pieces = pieces_of(chunks)
+            if len(pieces) > 1 and (not _COPIES_LINES or isinstance(transport, TransportTunnel)):
+                transport.writelines(pieces)
+            else:
+                for piece in pieces:
+                    transport.write(piece)
+        if wrote:
+            engine.wrote(self.loop.time())
+        if engine.closed and not transport.is_closing():
+            self._hang_up()
+
     def at_once(self, function: Callable[..., T], *args: Any) -> T:
         if self._flush_scheduled:
             return function(*args)
@@ -277,27 +298,6 @@ class EventLoopDriver(asyncio.BufferedProtocol, Driver):
             self.engine.resume()
 
     # -- own -----------------------------------------------------------------------------------------------------
-
-    def flush(self) -> None:
-        self._flush_scheduled = False
-        engine, transport = self.engine, self.transport
-        if engine is None or transport is None:
-            return
-        wrote = False
-        while chunks := engine.data_to_send():
-            if transport.is_closing():
-                continue
-            wrote = True
-            pieces = pieces_of(chunks)
-            if len(pieces) > 1 and (not _COPIES_LINES or isinstance(transport, TransportTunnel)):
-                transport.writelines(pieces)
-            else:
-                for piece in pieces:
-                    transport.write(piece)
-        if wrote:
-            engine.wrote(self.loop.time())
-        if engine.closed and not transport.is_closing():
-            self._hang_up()
 
     def _hang_up(self, linger: float = _LINGER) -> None:
         """Close the transport, which then has `linger` seconds to write what it still has."""
