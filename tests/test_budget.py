@@ -133,6 +133,28 @@ def test_from_socket_bytes_to_the_queue_costs_at_most_2_calls_and_one_object_to_
             assert collected <= 1.1
 
 
+def test_links_in_turn_are_told_apart_at_once() -> None:
+    """The handle of the first is written shorter than those of the others, as most peers do."""
+    links = 10
+    headers = [TransferHeader(0, handle) for handle in range(links)]
+    payload = b"\x00\x53\x75\xa0\x64" + BODY
+    frames = [
+        header.pack(header.overhead + len(payload), header.first, n, 0xA004, n, header.unsettled) + payload
+        for n, header in enumerate(headers * (COUNT // links))
+    ]
+    wire = Wire().open()
+    session = wire.begin()
+    receivers = [wire.receiver(session, f"link-{n}", credit=COUNT)[0] for n in range(links)]
+    wire.client.receive_data(b"".join(frames[:links]))
+    calls = Calls()
+    with calls:
+        wire.client.receive_data(b"".join(frames[links:]))
+    assert {len(receiver.queue) for receiver in receivers} == {COUNT // links}
+    assert not calls.by_function["engine/shapes.py:learn"]
+    assert calls.by_function["engine/connection.py:_receive_alike"] <= 2 * COUNT // links
+    assert calls.per_message() <= 2, calls.by_function.most_common(12)
+
+
 async def test_a_sent_message_costs_at_most_6_calls_and_one_of_a_batch_2(url: str) -> None:
     async with connect(url) as connection:
         sender = await connection.sender("q")

@@ -123,6 +123,26 @@ async def test_a_task_that_gives_up_loses_nothing_for_the_others(serve: Serve) -
         assert receiver.queued == 0
 
 
+async def test_who_was_woken_in_vain_is_woken_again(serve: Serve) -> None:
+    server = await serve()
+    async with connect(server.url, timeout=BOUND) as connection:
+        receiver = await connection.receiver("q")
+        waiting = [asyncio.create_task(receiver.receive()) for _ in range(3)]
+        await eventually(lambda: server.peer.sender.credit)
+        for count in range(1, 4):
+            # One in each read: all are woken, one has it, and the others wait again.
+            server.peer.sender.send(MESSAGE)
+            await eventually(lambda count=count: sum(task.done() for task in waiting) == count)
+        # What comes while nobody waits, and then something for who does.
+        server.peer.sender.send(MESSAGE)
+        await eventually(lambda: receiver.queued == 1)
+        await receiver.receive()
+        last = asyncio.create_task(receiver.receive())
+        await asyncio.sleep(0)
+        server.peer.sender.send(MESSAGE)
+        await asyncio.wait_for(last, BOUND)
+
+
 async def test_a_damaged_message_can_be_rejected(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:
@@ -357,7 +377,7 @@ async def test_a_peer_that_sends_more_than_it_may(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:
         receiver = await connection.receiver("q", credit=Manual())
-        server.peer.sender.limit = 5
+        server.peer.sender.credit = 5
         server.peer.sender.send(MESSAGE)
         with pytest.raises(LinkDetached) as caught:
             await receiver.receive()

@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from uamqp.codec import hot
@@ -352,6 +352,8 @@ def test_transfer_headers(
 
 
 @given(st.lists(uints, min_size=4, max_size=8), st.booleans(), st.booleans(), st.booleans())
+@example([1, 2, 3, 4, 5, 6, 7], False, False, False)
+@example([0xFFFF_FFFF] * 7, False, False, False)
 def test_flow_frames(numbers: list[int], drain: bool, echo: bool, all_fields: bool) -> None:
     body = body_of(hot.encode_flow(3, numbers, drain, echo, all_fields), 3)
     assert not all_fields or body[5] == 11

@@ -442,3 +442,26 @@ def test_an_outcome_that_does_not_fit_in_a_frame_is_refused_here() -> None:
     delivery.accept()
     wire.run()
     assert receiver.session.incoming_unsettled == {}
+
+
+def test_deliveries_that_nobody_awaits_are_not_told() -> None:
+    wire, receiver = receiving()
+    told = wire.client_log.events
+    told.clear()
+    receiver.awaited = False
+    transfer(wire, delivery_id=0, delivery_tag=b"a", settled=True)
+    transfer(wire, delivery_id=1, delivery_tag=b"b", settled=True)
+    assert not told and len(receiver.queue) == 2
+    receiver.awaited = True
+    receiver.queue.clear()
+    transfer(wire, delivery_id=2, delivery_tag=b"c", settled=True)
+    assert told == [("deliveries", receiver)]
+
+
+def test_the_end_of_a_drain_is_told_though_nobody_awaits_deliveries() -> None:
+    wire, receiver = receiving(credit=0)
+    receiver.awaited = False
+    receiver.flow(1, drain=True)
+    wire.client_log.events.clear()
+    transfer(wire, delivery_id=0, delivery_tag=b"a", settled=True)
+    assert ("drained", receiver) in wire.client_log.events and not receiver.draining

@@ -28,7 +28,7 @@ def receiving(credit: int = 100, **options: Any) -> tuple[Wire, ReceiverEndpoint
     wire = Wire().open()
     receiver, _ = wire.receiver(wire.begin(**options), credit=credit)
     wire.client.receive_data(transfer(0))
-    assert wire.client._shapes.shape is not None
+    assert wire.client._shapes.known
     return wire, receiver
 
 
@@ -62,7 +62,7 @@ def test_a_shape_is_learned_from_a_read_that_ends_in_the_middle_of_a_frame() -> 
     receiver, _ = wire.receiver(credit=100)
     data = transfer(0) + transfer(1)
     wire.client.receive_data(data[:-3])
-    assert wire.client._shapes.shape is not None
+    assert wire.client._shapes.known
     wire.client.receive_data(data[-3:] + transfer(2))
     assert received(receiver) == [(n, b"%04d" % n) for n in range(3)]
 
@@ -89,7 +89,7 @@ def test_more_kinds_of_transfers_than_are_kept() -> None:
         for n, kind in enumerate(kinds):
             wire.client.receive_data(transfer(1 + turn * 12 + n, **kind))
     assert [delivery.message_format for delivery in receiver.queue][1:] == [k["message_format"] for k in kinds] * 3
-    assert len(wire.client._shapes._known) <= 8
+    assert len(wire.client._shapes.known) <= 8
 
 
 def test_a_delivery_in_several_frames_among_others() -> None:

@@ -95,13 +95,13 @@ MUTANTS = [
         "pass",
         places=2,
     ),
-    Mutant("sends without credit", sender.SenderEndpoint, "send", "self.delivery_count == self.limit", "False"),
+    Mutant("sends without credit", sender.SenderEndpoint, "send", "not self.credit", "False"),
     Mutant(
         "takes back more credit than was given",
         sender.SenderEndpoint,
         "on_flow",
-        "self.limit = (delivery_count + credit) & MASK",
-        "self.limit = (delivery_count + credit + 1) & MASK",
+        "left = (credit - unseen) & MASK",
+        "left = (credit - unseen + 1) & MASK",
     ),
     Mutant(
         "the last frame of a large delivery is lost",

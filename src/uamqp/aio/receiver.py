@@ -272,6 +272,7 @@ class Receiver(Link):
         # Each time anew: what came may have gone to another, who did not wait, or a drain may have taken the credit.
         if self._may_flow:
             self._policy.wanted(self, self._wanted)
+        self._endpoint.awaited = True
         return False
 
     def _take(self) -> IncomingDelivery:

@@ -86,7 +86,7 @@ class Outlet:
         link = self.link
         return (
             link.error is None
-            and link.delivery_count != link.limit
+            and link.credit > 0
             and not link.queue
             # What was sent settled is nobody's any more: it must not pile up before a client that does not read.
             and not self._connection.paused

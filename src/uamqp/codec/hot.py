@@ -12,6 +12,7 @@ They may raise IndexError or struct.error where the bytes end early; that too me
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from struct import Struct
 from typing import Final
 
@@ -357,8 +358,22 @@ def _list8(fields: bytes, count: int) -> bytes:
     return bytes((0xC0, len(fields) + 1, count)) + fields
 
 
+#: A flow that gives credit and says nothing else: what is before the channel and behind it, then seven numbers.
+_CREDIT: Final = Struct(">6sH7sIBIBIBIBIBIBI")
+_CREDIT_START: Final = b"\x00\x00\x00\x31\x02\x00"
+_CREDIT_LIST: Final = b"\x00\x53\x13\xc0\x24\x07\x70"
+
+
 def encode_flow(channel: int, numbers: list[int], drain: bool, echo: bool, all_fields: bool = False) -> bytes:
     """A whole flow frame; `numbers` as in `decode_flow`, four of them for a flow of the session alone."""
+    if len(numbers) == 7 and not (drain or echo or all_fields):
+        # A quarter of the time that it takes number by number: 1,000 links ask for more 1,000 times.
+        next_in, window, next_out, limit, handle, count, credit = numbers
+        if next_in >= 0 and count >= 0:
+            start, middle, u = _CREDIT_START, _CREDIT_LIST, 0x70
+            return _CREDIT.pack(
+                start, channel, middle, next_in, u, window, u, next_out, u, limit, u, handle, u, count, u, credit
+            )
     fields = b"".join([_uint(n) for n in numbers])
     count = len(numbers)
     if drain or echo or all_fields:
@@ -389,6 +404,12 @@ def encode_disposition(
         return frame(channel, b"\x00\x53\x15" + _list8(fields, count))
     body = b"\x00\x53\x15\xd0" + _U32.pack(len(fields) + 4) + _U32.pack(count) + fields
     return frame(channel, body)
+
+
+@cache
+def _transfer_packer(first: int, tail: int) -> Callable[[int, bytes, int, int, int, bytes], bytes]:
+    """What links of one length of handle share: of a thousand links each with its own, few stay in the processor."""
+    return Struct(f">I{first}sIHI{tail}s").pack
 
 
 class TransferHeader:
@@ -423,7 +444,7 @@ class TransferHeader:
         start = Struct(">BBH").pack(2, 0, channel)
         head = start + b"\x00\x53\x14\xc0"
         self.first = head + bytes((fields + 1, self._count)) + self._handle + b"\x70"
-        self.pack: Callable[[int, bytes, int, int, int, bytes], bytes] = Struct(f">I{len(self.first)}sIHI{tail}s").pack
+        self.pack = _transfer_packer(len(self.first), tail)
         #: Bytes of a frame beside its payload.
         self.overhead = 4 + len(self.first) + 4 + 2 + 4 + tail
         self.unsettled = b"\x43\x42\x42" + self._rest

@@ -499,9 +499,11 @@ class ConnectionEndpoint:
         shapes = self._shapes
         learned = 0
         while size - pos >= 8:
-            if shapes.shape is not None:
+            # After transfers of too many kinds it is cheaper to read each than to look what kind it is.
+            if learned < _MAX_LEARNED:
                 start = pos
-                pos = self._receive_alike(shapes.shape, data, pos)
+                for shape, links in shapes.known.values():
+                    pos = self._receive_alike(shape, links, data, pos)
                 if pos > start:
                     continue
             if size - pos > 12 and not self._discarding:
@@ -518,9 +520,6 @@ class ConnectionEndpoint:
                         if code == 0x14 and learned < _MAX_LEARNED:
                             learned += 1
                             shapes.learn(session, data, pos, end)
-                            if learned == _MAX_LEARNED:
-                                # Transfers of many kinds: it is cheaper to read each than to look what kind it is.
-                                shapes.shape = None
                         pos = end
                         continue
             if self.closed:
@@ -553,9 +552,8 @@ class ConnectionEndpoint:
             if pos < size:
                 self._put_aside(data, pos, 8)
 
-    def _receive_alike(self, shape: TransferShape, data: bytes, pos: int) -> int:
-        """Take the transfers from `pos` on that are like those before them; where the first frame is that is not."""
-        links = self._shapes.links
+    def _receive_alike(self, shape: TransferShape, links: dict[bytes, ReceiverEndpoint], data: bytes, pos: int) -> int:
+        """Take the transfers from `pos` on that are of this shape; where the first frame is that is not."""
         largest = self.max_frame_size
         unpack, head_size, tag_head, rest = shape.unpack, shape.size, shape.tag_head, shape.rest
         last = len(data) - head_size

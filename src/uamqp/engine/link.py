@@ -34,6 +34,7 @@ class LinkEndpoint:
             terminus (spec 2.6.3) with ours for the other.
         remote_attach, remote_detach: the peer's attach and detach, or None.
         error: why the link ended, or None; every later call on it raises this.
+        credit: deliveries that may still be sent.
         context: for the owner: its own object for this link.
         suspended: it ended, but its owner brings it back with another endpoint; what is said of its deliveries is of no
             interest any more.
@@ -43,7 +44,7 @@ class LinkEndpoint:
         "attach_frame",
         "channel",
         "context",
-        "delivery_count",
+        "credit",
         "error",
         "handle",
         "limit",
@@ -76,14 +77,14 @@ class LinkEndpoint:
         self.suspended = False
         self.sender_settle_mode = SENDER_SETTLE_MIXED
         self.settle_first = True
-        #: Sequence number of the next delivery, and the one at which the credit ends (spec 2.6.7).
-        self.delivery_count = 0
+        #: The delivery-count at which the credit ends: one number that every delivery changes is enough (spec 2.6.7).
         self.limit = 0
+        self.credit = 0
 
     @property
-    def credit(self) -> int:
-        """Deliveries that may still be sent."""
-        return (self.limit - self.delivery_count) & MASK
+    def delivery_count(self) -> int:
+        """Sequence number of the next delivery."""
+        return (self.limit - self.credit) & MASK
 
     @property
     def source(self) -> Any:
@@ -183,6 +184,7 @@ class LinkEndpoint:
     def no_more(self) -> None:
         """Let no transfer follow: without credit everything takes the way that looks at the state."""
         self.limit = self.delivery_count
+        self.credit = 0
 
     def fail(self, condition: str, description: str) -> None:
         """End the link because the peer broke a rule of it."""

@@ -54,16 +54,28 @@ class ReceiverEndpoint(LinkEndpoint):
     Attributes:
         queue: whole deliveries that the owner did not take yet, oldest first.
         max_message_size: larger deliveries are refused while they arrive.
+        awaited: whether the owner is to hear, when a read is over, that deliveries came; its to set.
         draining: credit was given with drain and is not used up yet.
         wasted: deliveries of the present read that used credit and came to nothing.
     """
 
-    __slots__ = ("_partial", "_surplus", "draining", "max_message_size", "queue", "touched", "unused", "wasted")
+    __slots__ = (
+        "_partial",
+        "_surplus",
+        "awaited",
+        "draining",
+        "max_message_size",
+        "queue",
+        "touched",
+        "unused",
+        "wasted",
+    )
 
     def __init__(self, session: SessionEndpoint, name: str) -> None:
         super().__init__(session, name, ROLE_RECEIVER)
         self.queue: deque[IncomingDelivery] = deque()
         self.max_message_size = MAX_MESSAGE_SIZE
+        self.awaited = True
         self.draining = False
         self.wasted = 0
         #: Whether the link is in the list of those to look at when the present read is over.
@@ -89,13 +101,13 @@ class ReceiverEndpoint(LinkEndpoint):
             self.check_usable()
         if not 0 <= credit <= MAX_CREDIT:
             raise LocalProtocolError(f"credit must be 0 to {MAX_CREDIT}, not {credit}")
-        limit = (self.delivery_count + credit) & MASK
+        surplus = self.credit - credit + self._surplus
+        self.limit = (self.limit - self.credit + credit) & MASK
+        self.credit = credit
         if noted:
-            self.limit = limit
             self.unused = 0
             return
-        self._surplus = max(0, distance(limit, self.limit) + self._surplus)
-        self.limit = limit
+        self._surplus = surplus if surplus > 0 else 0
         # A delivery that is here in part is under way, whatever became of its credit.
         self.draining = drain and (credit > 0 or self._partial is not None)
         self.session.send_flow(self, drain=drain, echo=echo)
@@ -137,7 +149,7 @@ class ReceiverEndpoint(LinkEndpoint):
             delivery_id, tag, message_format, settled = whole.id, whole.tag, whole.message_format, whole.settled
             payload = whole.chunks[0] if len(whole.chunks) == 1 else b"".join(whole.chunks)
         else:
-            if self.delivery_count == self.limit:
+            if not self.credit:
                 if self.state is LinkState.DETACH_SENT:
                     # The peer has not heard of it yet. It counts as not sent.
                     return
@@ -147,13 +159,13 @@ class ReceiverEndpoint(LinkEndpoint):
             if len(payload) > self.max_message_size:
                 raise self._too_large(len(payload))
             session.expected_delivery_id = (delivery_id + 1) & MASK
-            self.delivery_count = (self.delivery_count + 1) & MASK
+            self.credit -= 1
         delivery = IncomingDelivery(self, delivery_id, tag, message_format, settled == 1, payload)
         if settled != 1:
             session.incoming_unsettled[delivery_id] = delivery
         queue = self.queue
         # Whoever waits does so for an empty queue, so only the first delivery in it is worth a word.
-        if not queue or self.draining:
+        if (not queue and self.awaited) or self.draining:
             self.touch()
         queue.append(delivery)
 
@@ -165,7 +177,7 @@ class ReceiverEndpoint(LinkEndpoint):
         session = self.session
         if (
             delivery_id != session.expected_delivery_id
-            or self.delivery_count == self.limit
+            or not self.credit
             or session.next_incoming_id == session.incoming_limit
             or len(payload) > self.max_message_size
             or self._partial is not None
@@ -174,7 +186,7 @@ class ReceiverEndpoint(LinkEndpoint):
             return False
         session.next_incoming_id = (session.next_incoming_id + 1) & MASK
         session.expected_delivery_id = (delivery_id + 1) & MASK
-        self.delivery_count = (self.delivery_count + 1) & MASK
+        self.credit -= 1
         settled = shape.settled == 1
         delivery = IncomingDelivery(self, delivery_id, tag, shape.message_format, settled, payload)
         if not settled:
@@ -182,7 +194,7 @@ class ReceiverEndpoint(LinkEndpoint):
         if not session.touched:
             session.touch()
         queue = self.queue
-        if not queue or self.draining:
+        if (not queue and self.awaited) or self.draining:
             self.touch()
         queue.append(delivery)
         return True
@@ -213,11 +225,11 @@ class ReceiverEndpoint(LinkEndpoint):
         session = self.session
         partial = self._partial
         if partial is None:
-            if self.delivery_count == self.limit:
+            if not self.credit:
                 self._use_surplus()
             session.check_delivery(delivery_id, tag)
             session.expected_delivery_id = (delivery_id + 1) & MASK
-            self.delivery_count = (self.delivery_count + 1) & MASK
+            self.credit -= 1
             # There is no unsettled map to resume from, so a resumed delivery is ignored (spec 2.7.5).
             partial = self._partial = _Partial(delivery_id, tag, message_format, settled, resume)
         else:
@@ -270,6 +282,7 @@ class ReceiverEndpoint(LinkEndpoint):
             raise LinkViolation(TRANSFER_LIMIT_EXCEEDED, f"a delivery without credit on the link {self.name!r}")
         self._surplus -= 1
         self.limit = (self.limit + 1) & MASK
+        self.credit += 1
 
     def _too_large(self, size: int) -> LinkViolation:
         return LinkViolation(
@@ -291,12 +304,14 @@ class ReceiverEndpoint(LinkEndpoint):
             if ahead > self.credit:
                 self._surplus = surplus
                 self.limit = delivery_count
-            self.delivery_count = delivery_count
+                self.credit = 0
+            else:
+                self.credit -= ahead
         self.touch()
 
     def check_drained(self) -> None:
         """Tell the owner of a receiver that drains, once, where that is over."""
-        if self.delivery_count == self.limit and self._partial is None:
+        if not self.credit and self._partial is None:
             self.draining = False
             self.session.connection.observer.on_drained(self)
 
@@ -304,7 +319,8 @@ class ReceiverEndpoint(LinkEndpoint):
         super()._attaching(attach)
         if attach.role is not ROLE_RECEIVER:
             # The sender's count is the one that holds (spec 2.6.7).
-            self.delivery_count = self.limit = attach.initial_delivery_count or 0
+            self.limit = attach.initial_delivery_count or 0
+            self.credit = 0
         elif attach.max_message_size:
             self.max_message_size = attach.max_message_size
 
@@ -316,7 +332,7 @@ class ReceiverEndpoint(LinkEndpoint):
         if self._partial is not None:
             # It is gone, and counts as not sent: whoever attaches again owes the credit for it.
             self._partial = None
-            self.delivery_count = (self.delivery_count - 1) & MASK
+            self.credit += 1
         ended = [d for d in unsettled if session.incoming_unsettled.pop(d.id, None) is not None]
         for delivery in ended:
             # Also where an outcome was given: that the peer took it was not confirmed.

@@ -75,7 +75,7 @@ class SenderEndpoint(LinkEndpoint):
         session = self.session
         connection = session.connection
         if (
-            self.delivery_count == self.limit
+            not self.credit
             or self.queue
             or message_format
             or tag
@@ -98,7 +98,7 @@ class SenderEndpoint(LinkEndpoint):
         delivery_id = session.next_delivery_id
         session.next_delivery_id = (delivery_id + 1) & MASK
         session.next_outgoing_id = (session.next_outgoing_id + 1) & MASK
-        self.delivery_count = (self.delivery_count + 1) & MASK
+        self.credit -= 1
         delivery.id = delivery_id
         number = self._next_tag
         self._next_tag = (number + 1) & MASK
@@ -132,9 +132,7 @@ class SenderEndpoint(LinkEndpoint):
         session = self.session
         if self.error is not None or self.remote_attach is None or self.queue or session.connection.paused:
             return 0
-        return min(
-            (self.limit - self.delivery_count) & MASK, (session.outgoing_limit - session.next_outgoing_id) & MASK
-        )
+        return min(self.credit, (session.outgoing_limit - session.next_outgoing_id) & MASK)
 
     def send_run(
         self, payloads: Iterable[bytes | None], presettled: bool = False, waiter: Any = None
@@ -179,7 +177,7 @@ class SenderEndpoint(LinkEndpoint):
             session.runs.append(run)
         session.next_delivery_id, self._next_tag = id, tag
         session.next_outgoing_id = (session.next_outgoing_id + len(sent)) & MASK
-        self.delivery_count = (self.delivery_count + len(sent)) & MASK
+        self.credit -= len(sent)
         if not connection.output_pending:
             connection.output_pending = True
             connection.observer.on_output()
@@ -227,11 +225,11 @@ class SenderEndpoint(LinkEndpoint):
             stop = start
             head = self._header.encode_aborted()
         elif delivery.id < 0:
-            if self.delivery_count == self.limit:
+            if not self.credit:
                 return False
             delivery.id = session.next_delivery_id
             session.next_delivery_id = (delivery.id + 1) & MASK
-            self.delivery_count = (self.delivery_count + 1) & MASK
+            self.credit -= 1
             tag = delivery.chosen_tag
             if not tag:
                 tag = self._next_tag.to_bytes(4, "big")
@@ -263,7 +261,9 @@ class SenderEndpoint(LinkEndpoint):
             delivery_count = self.delivery_count if attach is None else attach.initial_delivery_count or 0
         # The receiver may take credit back, but what it has not seen yet stays sent.
         unseen = distance(delivery_count, self.delivery_count)
-        self.limit = (delivery_count + credit) & MASK if credit >= unseen else self.delivery_count
+        left = (credit - unseen) & MASK if credit >= unseen else 0
+        self.limit = (self.delivery_count + left) & MASK
+        self.credit = left
         self.drain = drain
         if self.queue:
             self.session.schedule(self)
@@ -273,10 +273,10 @@ class SenderEndpoint(LinkEndpoint):
         """Say that the credit is used up, or that nothing is left to use it for, where the receiver asked for that."""
         queue = self.queue
         # A delivery that was begun uses credit until it is sent whole.
-        over = not queue or (self.delivery_count == self.limit and queue[0].id < 0)
+        over = not queue or (not self.credit and queue[0].id < 0)
         if self.drain and over and self.state is LinkState.ATTACHED:
             self.drain = False
-            self.delivery_count = self.limit
+            self.credit = 0
             self.session.send_flow(self, drain=True)
 
     def _attaching(self, attach: Attach) -> None:

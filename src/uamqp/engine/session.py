@@ -270,15 +270,11 @@ class SessionEndpoint:
         if self.state is not SessionState.MAPPED:
             return
         self.incoming_limit = (self.next_incoming_id + self.incoming_window) & MASK
-        numbers = [
-            self.next_incoming_id if self.remote_begin is not None else -1,
-            self.incoming_window,
-            self.next_outgoing_id,
-            OUTGOING_WINDOW,
-        ]
+        numbers = [self.next_incoming_id, self.incoming_window, self.next_outgoing_id, OUTGOING_WINDOW]
         if link is not None and link.state is LinkState.ATTACHED:
-            available = len(link.queue) if isinstance(link, SenderEndpoint) else -1
-            numbers += [link.handle, link.delivery_count, link.credit, available]
+            numbers += (link.handle, link.delivery_count, link.credit)
+            if isinstance(link, SenderEndpoint):
+                numbers.append(len(link.queue))
         all_fields = self.connection.settings.all_fields
         self.connection.write(encode_flow(self.channel, numbers, drain, echo, all_fields))
 

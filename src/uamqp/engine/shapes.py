@@ -21,16 +21,13 @@ class Shapes:
     """The shapes of the transfers of one connection.
 
     Attributes:
-        shape: the one that the next transfer is expected to have, or None.
-        links: of that shape, the links by the prefix of their transfers.
+        known: by what tells them apart, each shape and, by the prefix of their transfers, the links that use it.
     """
 
-    __slots__ = ("_known", "links", "shape")
+    __slots__ = ("known",)
 
     def __init__(self) -> None:
-        self.shape: TransferShape | None = None
-        self.links: dict[bytes, ReceiverEndpoint] = {}
-        self._known: dict[tuple[int, bytes, bytes], tuple[TransferShape, dict[bytes, ReceiverEndpoint]]] = {}
+        self.known: dict[tuple[int, bytes, bytes], tuple[TransferShape, dict[bytes, ReceiverEndpoint]]] = {}
 
     def learn(self, session: SessionEndpoint, data: bytes, start: int, end: int) -> None:
         """Expect transfers like the one in the frame from `start` to `end`, which the session has taken."""
@@ -38,16 +35,13 @@ class Shapes:
         if head is None:
             return
         key = (len(head.prefix), head.tag_head, head.rest)
-        known = self._known.get(key)
+        known = self.known.get(key)
         if known is None:
-            if len(self._known) >= _MAX_SHAPES:
+            if len(self.known) >= _MAX_SHAPES:
                 self.forget()
-            known = self._known[key] = (TransferShape(head), {})
-        self.shape, self.links = known
-        self.links[head.prefix] = session.receiver_of(head.handle)
+            known = self.known[key] = (TransferShape(head), {})
+        known[1][head.prefix] = session.receiver_of(head.handle)
 
     def forget(self) -> None:
         """Links or sessions came or went: handles and channels may mean others now."""
-        self.shape = None
-        self.links = {}
-        self._known.clear()
+        self.known.clear()
