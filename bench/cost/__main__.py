@@ -21,7 +21,7 @@ from .series import ALL_SERIES, Effort, measure_series
 
 CHARTS = Path("docs/charts")
 
-FULL = Effort(rounds=3, bursts=5, messages=40_000)
+FULL = Effort(rounds=5, bursts=5, messages=40_000)
 QUICK = Effort(rounds=1, bursts=3, messages=20_000)
 
 IDLE_CONNECTIONS = 1000
