@@ -128,6 +128,11 @@ async def test_credit_is_what_it_was(broker: Broker, events: Events) -> None:
         link.fail("amqp:link:detach-forced", "idle")
         await recovered(events, 2)
         assert receiver.credit == 7
+        # What was taken before counts: at five there is more.
+        await sender.send_many(range(2))
+        for _ in range(2):
+            (await receiver.receive()).accept()
+        assert receiver.credit == 10
         # Nothing comes where nothing was to come any more.
         await receiver.drain()
         broker.drop_connections()
@@ -550,6 +555,25 @@ async def test_messages_that_were_sent_settled_stay(serve: Serve, events: Events
         await recovered(events)
         assert (await receiver.receive()).body == "a"
         # The credit of one that is still here is not given again.
+        await eventually(lambda: server.peer.sender.credit == 9)
+
+
+async def test_what_is_taken_while_the_link_is_gone_has_its_credit_when_it_is_back(
+    serve: Serve, events: Events
+) -> None:
+    server = await serve(Peer)
+    async with connect(server.url, recovery=events.recovery(), timeout=BOUND) as connection:
+        receiver = await connection.receiver("queue", prefetch=10)
+        await eventually(lambda: server.peer.sender.credit == 10)
+        for _ in range(6):
+            server.peer.sender.send(b"\x00\x53\x77\xa1\x01a", True)
+        await eventually(lambda: receiver.queued == 6)
+        server.peer.cut()
+        await interrupted(events)
+        assert "recovered" not in events.happenings
+        for _ in range(5):
+            await receiver.receive()
+        await recovered(events)
         await eventually(lambda: server.peer.sender.credit == 9)
 
 

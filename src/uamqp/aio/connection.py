@@ -604,10 +604,10 @@ class Connection(Observer):
             receiver.context._changed.notify()
 
     def on_deliveries(self, receiver: ReceiverEndpoint) -> None:
-        # Who still has to wait says so again. Of many links few are waited for: 4 % for each message that is received.
-        receiver.awaited = False
         if receiver.context is not None:
             receiver.context._changed.notify()
+        # Who still has to wait says so again. Of many links few are waited for: 3 % for each message that is received.
+        receiver.awaited = False
 
     def on_wasted(self, receiver: ReceiverEndpoint, count: int) -> None:
         if receiver.context is not None:

@@ -64,7 +64,6 @@ class Receiver(Link):
 
     def _take_over(self, ended: ReceiverEndpoint) -> None:
         self._endpoint.queue = self._queue
-        self._until_refill = self._policy.refill_after or _NEVER
         lost, self._lost_credit = self._lost_credit, 0
         self._policy.recovered(self, lost + ended.credit + ended.unused, self._wanted)
 
@@ -298,7 +297,11 @@ class Receiver(Link):
         return taken
 
     def _refill(self, *, during_read: bool = False) -> None:
-        self._until_refill = self._policy.refill_after or _NEVER
+        every = self._policy.refill_after or _NEVER
+        taken, self._until_refill = every - self._until_refill, every
+        if self._endpoint.suspended:
+            # Given with the rest when the link is back.
+            self._lost_credit += taken
         if self._may_flow:
             self._policy.taken(self)
             if self._queue and not during_read:

@@ -79,8 +79,9 @@ AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
 SASL_HEADER: Final = b"AMQP\x03\x01\x00\x00"
 EMPTY_FRAME: Final = b"\x00\x00\x00\x08\x02\x00\x00\x00"
 
-#: Transfers in one read from which their shape is learned: enough to know hundreds of links after a few reads.
-_MAX_LEARNED: Final = 64
+#: Looks in vain for the shape of a transfer, in one read, that others have not made up for; what they cost is small
+#: beside a whole read, and 1,000 links are known after a few.
+_MAX_IN_VAIN: Final = 64
 
 #: Bytes of a disposition frame beside its state, with all ids at their longest.
 _DISPOSITION_OVERHEAD: Final = 40
@@ -497,14 +498,18 @@ class ConnectionEndpoint:
             pos += 8
         channels = self._remote_channels
         shapes = self._shapes
-        learned = 0
+        in_vain = 0
         while size - pos >= 8:
             # After transfers of too many kinds it is cheaper to read each than to look what kind it is.
-            if learned < _MAX_LEARNED:
-                start = pos
+            if in_vain < _MAX_IN_VAIN and size - pos > 10 and data[pos + 10] == 0x14:
+                found = 0
                 for shape, links in shapes.known.values():
+                    start = pos
                     pos = self._receive_alike(shape, links, data, pos)
-                if pos > start:
+                    if pos > start:
+                        found += 1
+                if found:
+                    in_vain += len(shapes.known) - 2 * found
                     continue
             if size - pos > 12 and not self._discarding:
                 # The straight path: a plain AMQP frame for a mapped session, its descriptor a small number.
@@ -517,8 +522,8 @@ class ConnectionEndpoint:
                         and session.error is None
                         and session.receive_straight(code, data, pos + 11, end)
                     ):
-                        if code == 0x14 and learned < _MAX_LEARNED:
-                            learned += 1
+                        if code == 0x14 and in_vain < _MAX_IN_VAIN:
+                            in_vain += 1
                             shapes.learn(session, data, pos, end)
                         pos = end
                         continue

@@ -44,4 +44,4 @@ class Shapes:
 
     def forget(self) -> None:
         """Links or sessions came or went: handles and channels may mean others now."""
-        self.known.clear()
+        self.known = {}
