@@ -20,7 +20,7 @@ class Cost:
     """What a message costs where there are `point` links, connections or unsettled deliveries.
 
     Attributes:
-        processor, wall: microseconds per message, of all bursts of all rounds.
+        processor, wall: microseconds per message, of each round.
     """
 
     series: str

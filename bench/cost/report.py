@@ -125,7 +125,7 @@ def summary(figures: Figures) -> str:
         if any(cost.series == series.name for cost in figures.costs):
             parts += [
                 f"## Microseconds per message, by {series.title}",
-                "Processor time of the client: median (least); then the median of the time that passed.",
+                "Processor time of the client: median of the rounds (least); then the median of the time that passed.",
                 _series_table(series, figures),
             ]
     if figures.memory:

@@ -68,5 +68,5 @@ def measure_series(figures: Figures, names: list[str], effort: Effort) -> None:
                 if cost is None:
                     cost = Cost(series.name, way, point)
                     figures.costs.append(cost)
-                cost.processor += measured["processor"]
-                cost.wall += measured["wall"]
+                cost.processor.append(measured["processor"])
+                cost.wall.append(measured["wall"])

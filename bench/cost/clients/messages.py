@@ -1,9 +1,10 @@
-"""Microseconds per message, in bursts.
+"""Microseconds per message, of bursts one after another.
 
 python -m bench.cost.clients.messages URL SERIES WAY POINT MESSAGES BURSTS
 
-Prints {"processor": [...], "wall": [...]}, a figure for each burst. What this program itself does for a message is
-the same at every point, so points differ by what the library and the system do.
+Prints {"processor": ..., "wall": ...}, of all bursts together: a full collection of garbage comes in some of them only
+and is the price of all. What this program itself does for a message is the same at every point, so points differ by
+what the library and the system do.
 """
 
 from __future__ import annotations
@@ -128,20 +129,18 @@ def burst_of(ends: Ends, messages: int, run: int) -> Callable[[], Awaitable[None
     return partial(receive, receivers, in_turn([receiver.receive for receiver in receivers], messages, run))
 
 
-async def measure(url: str, series: str, way: str, point: int, messages: int, bursts: int) -> dict[str, list[float]]:
+async def measure(url: str, series: str, way: str, point: int, messages: int, bursts: int) -> dict[str, float]:
     """The figures of all bursts, after one that warms up."""
-    figures: dict[str, list[float]] = {"processor": [], "wall": []}
     async with AsyncExitStack() as stack:
         ends = await SERIES[series](url, way, point, stack)
         # The peer sends over its links in turn, so one by one is also the order in which its messages arrive.
         burst = burst_of(ends, messages, run=1 if series == "links" and way != "receive link by link" else RUN)
-        for number in range(bursts + 1):
-            processor, wall = time.process_time(), time.perf_counter()
+        await burst()
+        processor, wall = time.process_time(), time.perf_counter()
+        for _ in range(bursts):
             await burst()
-            if number:
-                figures["processor"].append((time.process_time() - processor) / messages * 1e6)
-                figures["wall"].append((time.perf_counter() - wall) / messages * 1e6)
-    return figures
+        processor, wall = time.process_time() - processor, time.perf_counter() - wall
+    return {"processor": processor / (bursts * messages) * 1e6, "wall": wall / (bursts * messages) * 1e6}
 
 
 if __name__ == "__main__":
