@@ -42,7 +42,10 @@ def broker() -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            url = process.stdout.readline().strip()
+            if not url:
+                raise ClientFailed("the embedded broker did not start; its command line needs uamqp[cli]")
+            yield url
         finally:
             process.terminate()
 
