@@ -106,12 +106,17 @@ async def test_each_delivery_goes_to_one_task(broker: Broker) -> None:
         await eventually(lambda: broker.queue("q").length == 0)
 
 
+async def three_that_wait(server: PeerServer, receiver: Receiver) -> list[asyncio.Task[IncomingDelivery]]:
+    waiting = [asyncio.create_task(receiver.receive()) for _ in range(3)]
+    await eventually(lambda: server.peer.sender.credit)
+    return waiting
+
+
 async def test_a_task_that_gives_up_loses_nothing_for_the_others(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:
         receiver = await connection.receiver("q")
-        waiting = [asyncio.create_task(receiver.receive()) for _ in range(3)]
-        await eventually(lambda: server.peer.sender.credit)
+        waiting = await three_that_wait(server, receiver)
         server.peer.sender.send(MESSAGE)
         # Cancelled just when its delivery is there.
         receiver._changed.notify()
@@ -127,8 +132,7 @@ async def test_who_was_woken_in_vain_is_woken_again(serve: Serve) -> None:
     server = await serve()
     async with connect(server.url, timeout=BOUND) as connection:
         receiver = await connection.receiver("q")
-        waiting = [asyncio.create_task(receiver.receive()) for _ in range(3)]
-        await eventually(lambda: server.peer.sender.credit)
+        waiting = await three_that_wait(server, receiver)
         for count in range(1, 4):
             # One in each read: all are woken, one has it, and the others wait again.
             server.peer.sender.send(MESSAGE)

@@ -562,7 +562,9 @@ async def test_what_is_taken_while_the_link_is_gone_has_its_credit_when_it_is_ba
     serve: Serve, events: Events
 ) -> None:
     server = await serve(Peer)
-    async with connect(server.url, recovery=events.recovery(), timeout=BOUND) as connection:
+    # Long enough to take some meanwhile.
+    recovery = events.recovery(initial_delay=0.2, max_delay=0.2)
+    async with connect(server.url, recovery=recovery, timeout=BOUND) as connection:
         receiver = await connection.receiver("queue", prefetch=10)
         await eventually(lambda: server.peer.sender.credit == 10)
         for _ in range(6):

@@ -79,8 +79,8 @@ AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
 SASL_HEADER: Final = b"AMQP\x03\x01\x00\x00"
 EMPTY_FRAME: Final = b"\x00\x00\x00\x08\x02\x00\x00\x00"
 
-#: Looks in vain for the shape of a transfer, in one read, that others have not made up for; what they cost is small
-#: beside a whole read, and 1,000 links are known after a few.
+#: Looks in vain for the shape of a transfer, in one read, that others have not made up for: few beside a whole read,
+#: and enough to know 1,000 links after sixteen.
 _MAX_IN_VAIN: Final = 64
 
 #: Bytes of a disposition frame beside its state, with all ids at their longest.
